@@ -1,0 +1,119 @@
+"""Writing files so that every file is the old one or the new one, and locking across processes and nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from openssi.errors import Error
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in ``directory`` durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int = 0o644, durable: bool = True) -> Iterator[IO[bytes]]:
+    """Yield a stream for the new content of ``path``, which takes its place when the block ends well.
+
+    A reader sees the old file or the new one. An error removes the temporary file, which lies beside
+    ``path`` as ``.<name>.<random>``. The umask does not matter: the file gets exactly ``mode``.
+    """
+    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(fd, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            if durable:
+                os.fsync(stream.fileno())
+        temporary.replace(path)
+        if durable:
+            sync_directory(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write(path: Path, content: bytes | str, *, mode: int = 0o644, durable: bool = True) -> None:
+    """Replace the content of ``path`` atomically; text is written as UTF-8."""
+    with replacing(path, mode=mode, durable=durable) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_if_changed(path: Path, content: bytes | str, *, mode: int = 0o644) -> bool:
+    """Like write(), but leave a file alone that already has this content and mode; return True if written."""
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        if path.read_bytes() == data and path.stat().st_mode & 0o7777 == mode:
+            return False
+    except FileNotFoundError:
+        pass
+    write(path, data, mode=mode)
+    return True
+
+
+def symlink(target: str | Path, path: Path) -> None:
+    """Make or replace the symbolic link ``path`` atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    temporary.symlink_to(target)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def lock(
+    path: Path,
+    *,
+    timeout: float | None = None,
+    waiting: Callable[[str], None] | None = None,
+) -> Iterator[None]:
+    """Hold the exclusive lock on ``path`` during the block.
+
+    The lock is fcntl's: it excludes across the nodes of a cluster too, where flock does not exclude the
+    node that has the root on a local disk. The file says who holds it. ``waiting`` is called once, with
+    the holder, when the lock is not free; after ``timeout`` seconds Error names the holder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _acquire(fd, path, timeout, waiting)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{socket.gethostname()} pid {os.getpid()} since {time.strftime('%F %T')}\n".encode(), 0)
+        yield
+        os.ftruncate(fd, 0)
+    finally:
+        os.close(fd)
+
+
+def _acquire(fd: int, path: Path, timeout: float | None, waiting: Callable[[str], None] | None) -> None:
+    end = None if timeout is None else time.monotonic() + timeout
+    told = False
+    while True:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except (BlockingIOError, PermissionError):
+            holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "another process"
+        if waiting and not told:
+            waiting(holder)
+            told = True
+        if end is not None and time.monotonic() >= end:
+            raise Error(f"{path}: locked by {holder}", hint="wait for it to end, or end it")
+        time.sleep(0.05)

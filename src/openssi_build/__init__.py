@@ -1,0 +1,1 @@
+"""The toolchain: what `inv` runs on a build machine; never installed on a node."""

@@ -1,0 +1,243 @@
+"""A private apt for a suite: Debian's own signature chain, the host's mirror, nothing of the host changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from openssi import files
+from openssi.errors import CommandError, Error
+from openssi.run import output, run, status
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_MAX_AGE = 24 * 3600
+_TIMEOUT = 900
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Where Debian is: the URI of the archive and, if there is one, of its security archive."""
+
+    archive: str
+    security: str | None = None
+
+    def sources(self, suite: str, *, deb_src: bool = False) -> str:
+        """Return ``suite`` with its updates as deb822 .sources text."""
+        stanzas = [(self.archive, f"{suite} {suite}-updates")]
+        if self.security:
+            stanzas.append((self.security, f"{suite}-security"))
+        kinds = "deb deb-src" if deb_src else "deb"
+        return "\n".join(
+            f"Types: {kinds}\nURIs: {uri}\nSuites: {suites}\nComponents: main\nSigned-By: {KEYRING}\n"
+            for uri, suites in stanzas
+        )
+
+
+@cache
+def host_mirror() -> Mirror:
+    """Return the Debian mirror that this machine's own apt uses; raise Error when it has none."""
+    fields = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
+    listing = output(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"], timeout=60)
+    codename = _host_codename()
+    found: dict[str, str] = {}
+    for line in listing.decode().splitlines():
+        uri, release, component = ([*line.split(), "", ""])[:3]
+        if component != "main":
+            continue
+        if release in (codename, "stable", "oldstable", "testing"):
+            found.setdefault("archive", uri.rstrip("/"))
+        elif release.endswith("-security"):
+            found.setdefault("security", uri.rstrip("/"))
+    if "archive" not in found:
+        raise Error(
+            f"/etc/apt: no source for Debian {codename}",
+            hint="add one, or set repository mirror in openssi.toml",
+        )
+    return Mirror(found["archive"], found.get("security"))
+
+
+def _host_codename() -> str:
+    release = Path("/etc/os-release").read_text()
+    match = re.search(r"^VERSION_CODENAME=(\S+)", release, re.MULTILINE)
+    return match[1] if match else "stable"
+
+
+@cache
+def _host_acquire_options() -> str:
+    """Return the host's proxy and certificate settings as apt.conf lines."""
+    dump = output(["apt-config", "dump", "Acquire"], timeout=60).decode()
+    wanted = re.compile(r"Acquire::(http|https|ftp|Retries|ForceIPv4|ForceIPv6)\b.*;$", re.IGNORECASE)
+    return "".join(line + "\n" for line in dump.splitlines() if wanted.match(line))
+
+
+@dataclass(frozen=True)
+class Package:
+    """One version of a binary package as the archive has it."""
+
+    name: str
+    version: str
+    architecture: str
+    filename: str  # last part of its path in the pool
+    sha256: str
+    source: str
+    source_version: str
+
+
+class Apt:
+    """apt for ``suite`` and ``architecture`` with lists and downloads of its own below ``cache``.
+
+    Packages are kept by content in ``cache/debs/<sha256>/``, so that what was once fetched is not asked for again.
+    """
+
+    def __init__(self, cache: Path, suite: str, architecture: str = "amd64", mirror: Mirror | None = None) -> None:
+        self.cache = cache.absolute()
+        self.suite = suite
+        self.architecture = architecture
+        self.mirror = mirror or host_mirror()
+        self.root = self.cache / "apt" / f"{suite}-{architecture}"
+
+    @property
+    def _env(self) -> dict[str, str]:
+        return {"APT_CONFIG": str(self.root / "apt.conf")}
+
+    def _configure(self) -> None:
+        for directory in (
+            "lists/partial",
+            "archives/partial",
+            "etc/trusted.gpg.d",
+            "etc/apt.conf.d",
+            "etc/preferences.d",
+        ):
+            (self.root / directory).mkdir(parents=True, exist_ok=True)
+        (self.root / "status").touch()
+        changed = files.write_if_changed(
+            self.root / "etc/sources.sources", self.mirror.sources(self.suite, deb_src=True)
+        )
+        lines = [
+            f'APT::Architecture "{self.architecture}";',
+            f'APT::Architectures {{ "{self.architecture}"; }};',
+            f'Dir::Etc "{self.root}/etc";',
+            'Dir::Etc::SourceList "/dev/null";',
+            f'Dir::Etc::SourceParts "{self.root}/etc";',
+            'Dir::Etc::Main "/dev/null";',
+            f'Dir::Etc::Parts "{self.root}/etc/apt.conf.d";',
+            'Dir::Etc::Preferences "/dev/null";',
+            f'Dir::Etc::PreferencesParts "{self.root}/etc/preferences.d";',
+            f'Dir::Etc::TrustedParts "{self.root}/etc/trusted.gpg.d";',
+            f'Dir::State "{self.root}";',
+            f'Dir::State::Lists "{self.root}/lists";',
+            f'Dir::State::status "{self.root}/status";',
+            f'Dir::Cache "{self.root}";',
+            f'Dir::Cache::Archives "{self.root}/archives";',
+            'Acquire::Languages "none";',
+            'Acquire::Retries "3";',
+            'APT::Get::List-Cleanup "true";',
+            'APT::Sandbox::User "root";' if os.geteuid() == 0 else "",
+        ]
+        files.write_if_changed(self.root / "apt.conf", _host_acquire_options() + "\n".join(lines) + "\n")
+        if changed:
+            (self.root / "updated").unlink(missing_ok=True)
+
+    def update(self, *, max_age: float = _MAX_AGE) -> None:
+        """Bring the package lists up to date unless they are younger than ``max_age`` seconds.
+
+        Old lists serve on when the mirror can't be reached; without any, Error.
+        """
+        with files.lock(self.root / "lock"):
+            self._configure()
+            stamp = self.root / "updated"
+            if stamp.exists() and time.time() - stamp.stat().st_mtime < max_age:
+                return
+            try:
+                run(["apt-get", "-q", "update"], env=self._env, log_to=self.root / "update.log", timeout=_TIMEOUT)
+            except CommandError as problem:
+                if not stamp.exists():
+                    raise Error(
+                        f"{self.suite}: apt-get update: {problem}", hint=f"mirror {self.mirror.archive}"
+                    ) from None
+            else:
+                stamp.touch()
+
+    def show(self, names: Iterable[str]) -> dict[str, Package]:
+        """Return the candidate of each package by name (``name`` or ``name=version``); Error names what is not there."""
+        self.update()
+        wanted = list(names)
+        found: dict[str, Package] = {}
+        for word in wanted:
+            code, out, _ = status(["apt-cache", "show", "--no-all-versions", word], env=self._env, timeout=60)
+            stanza = out.decode().split("\n\n", 1)[0]
+            if code != 0 or not stanza.strip():
+                raise Error(
+                    f"{word}: not in Debian {self.suite} ({self.architecture})",
+                    hint="a version may have left the mirror",
+                )
+            found[word] = _package(stanza)
+        return found
+
+    def versions(self, name: str) -> list[Package]:
+        """Return every version of ``name`` that the mirror has, newest first as apt lists them."""
+        self.update()
+        code, out, _ = status(["apt-cache", "show", name], env=self._env, timeout=60)
+        return [_package(each) for each in out.decode().split("\n\n") if each.strip()] if code == 0 else []
+
+    def download(self, names: Sequence[str]) -> dict[str, Path]:
+        """Return the .deb of each package by name, fetched where the cache lacks it and checked by apt against the signed lists."""
+        packages = self.show(names)
+        where = {word: self.cache / "debs" / package.sha256 / package.filename for word, package in packages.items()}
+        lacking = [word for word, path in where.items() if not path.exists()]
+        if lacking:
+            self._fetch([packages[word] for word in lacking])
+        return where
+
+    def _fetch(self, packages: Sequence[Package]) -> None:
+        with files.lock(self.root / "lock"):
+            run(
+                ["apt-get", "-q", "download", *(f"{each.name}={each.version}" for each in packages)],
+                cwd=self.root / "archives/partial",
+                env=self._env,
+                log_to=self.root / "download.log",
+                timeout=_TIMEOUT,
+            )
+            for each in packages:
+                name = f"{each.name}_{each.version.replace(':', '%3a')}_{each.architecture}.deb"
+                target = self.cache / "debs" / each.sha256 / each.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (self.root / "archives/partial" / name).replace(target)
+
+    def source(self, name: str, directory: Path) -> Path:
+        """Fetch the source package ``name`` (or ``name=version``) into ``directory``, checked by apt; return its .dsc."""
+        self.update()
+        directory.mkdir(parents=True, exist_ok=True)
+        argv = ["apt-get", "-q", "source", "--download-only", "--only-source", name]
+        code, _, err = status(argv, cwd=directory, env=self._env, timeout=_TIMEOUT)
+        found = sorted(directory.glob("*.dsc"))
+        if code != 0 or len(found) != 1:
+            text = err.decode("utf-8", "replace").strip().splitlines()
+            reason = next((line for line in text if line.startswith("E:")), text[-1] if text else "no .dsc came")
+            raise Error(
+                f"{name}: source package can't be fetched from Debian {self.suite}: {reason.removeprefix('E: ')}"
+            )
+        return found[0]
+
+
+def _package(stanza: str) -> Package:
+    fields: dict[str, str] = {}
+    for line in stanza.splitlines():
+        key, colon, value = line.partition(":")
+        if colon and not line[0].isspace():
+            fields[key.lower()] = value.strip()
+    source, _, bracket = fields.get("source", fields["package"]).partition(" ")
+    return Package(
+        name=fields["package"],
+        version=fields["version"],
+        architecture=fields["architecture"],
+        filename=fields["filename"].rsplit("/", 1)[-1],
+        sha256=fields["sha256"],
+        source=source,
+        source_version=bracket.strip("()") or fields["version"],
+    )

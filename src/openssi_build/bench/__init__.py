@@ -1,0 +1,1 @@
+"""`inv bench`: each module measures one part against named peers in the same run and prints the table."""

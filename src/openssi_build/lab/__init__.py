@@ -1,0 +1,1 @@
+"""Virtual machines: what the boot tests and `inv lab` run on."""

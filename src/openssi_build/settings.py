@@ -1,0 +1,33 @@
+"""openssi.toml: what to build. Each table is a dataclass; its defaults make an empty file work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from openssi import config
+
+
+@dataclass(frozen=True)
+class Repository:
+    """[repository]: the identity that apt sees, and what is kept."""
+
+    origin: str = "OpenSSI"
+    label: str = "OpenSSI"
+    description: str = "OpenSSI clusters on Debian"
+    suite: str = "trixie"
+    architectures: tuple[str, ...] = ("amd64",)
+    mirror: str | None = None  # Debian's archive; by default what the host's apt uses
+    security_mirror: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole file."""
+
+    repository: Repository = field(default_factory=Repository)
+
+
+def load(root: Path) -> Settings:
+    """Read ``openssi.toml`` of the tree ``root``; Error names what is wrong in it."""
+    return config.load(root / "openssi.toml", Settings)

@@ -1,0 +1,54 @@
+"""The tasks of `./inv`: each parses its flags and calls one function."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from invoke.context import Context
+from invoke.tasks import task as invoke_task
+
+ROOT = Path(__file__).resolve().parent
+OUT = ROOT / "out"
+sys.path.insert(0, str(ROOT / "src"))
+
+
+def task(**options: Any) -> Callable[[Callable[..., None]], Any]:
+    """Like invoke's task, but an Error becomes one line on stderr and exit status 1."""
+
+    def decorate(body: Callable[..., None]) -> Any:
+        @wraps(body)
+        def guarded(*arguments: Any, **flags: Any) -> None:
+            from openssi.errors import Error
+
+            try:
+                body(*arguments, **flags)
+            except Error as problem:
+                print(f"error: {problem}", file=sys.stderr)
+                sys.exit(1)
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+                sys.exit(130)
+
+        return invoke_task(guarded, **options)
+
+    return decorate
+
+
+@task()
+def lint(_: Context) -> None:
+    """Check the code: ruff, mypy --strict, shellcheck, the words of the tree."""
+    from openssi_build import checks
+
+    checks.lint(ROOT)
+
+
+@task(help={"only": "unit, integration or boot", "match": "only tests whose name matches (pytest -k)"})
+def test(_: Context, only: str = "", match: str = "") -> None:
+    """Run lint and all tests: unit, integration, boot (under 40 minutes on 2 cores)."""
+    from openssi_build import checks
+
+    checks.test(ROOT, only=only, match=match)
