@@ -48,7 +48,7 @@ PACKAGES = {
 }
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_KEPT = ("HOME", "TMPDIR", "SOURCE_DATE_EPOCH")
+_KEPT = ("HOME", "TMPDIR", "SOURCE_DATE_EPOCH", "http_proxy", "https_proxy", "no_proxy")
 _CLOSED = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 

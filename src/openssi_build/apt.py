@@ -68,7 +68,7 @@ def _host_codename() -> str:
 
 
 @cache
-def _host_acquire_options() -> str:
+def host_acquire_options() -> str:
     """Return the host's proxy and certificate settings as apt.conf lines."""
     dump = output(["apt-config", "dump", "Acquire"], timeout=60).decode()
     wanted = re.compile(r"Acquire::(http|https|ftp|Retries|ForceIPv4|ForceIPv6)\b.*;$", re.IGNORECASE)
@@ -139,7 +139,7 @@ class Apt:
             'APT::Get::List-Cleanup "true";',
             'APT::Sandbox::User "root";' if os.geteuid() == 0 else "",
         ]
-        files.write_if_changed(self.root / "apt.conf", _host_acquire_options() + "\n".join(lines) + "\n")
+        files.write_if_changed(self.root / "apt.conf", host_acquire_options() + "\n".join(lines) + "\n")
         if changed:
             (self.root / "updated").unlink(missing_ok=True)
 
