@@ -17,6 +17,7 @@ class Repository:
     description: str = "OpenSSI clusters on Debian"
     suite: str = "trixie"
     architectures: tuple[str, ...] = ("amd64",)
+    uri: str | None = None  # where clients find the repository; without it the .sources is a disabled example
     mirror: str | None = None  # Debian's archive; by default what the host's apt uses
     security_mirror: str | None = None
 

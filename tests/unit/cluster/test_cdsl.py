@@ -1,0 +1,105 @@
+"""Files that each node has for itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from openssi.cluster import cdsl
+from openssi.errors import Error
+
+MOTD = Path("/etc/motd")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Path:
+    for name in ("node1", "node2", "node12", "nodename-is-no-node"):
+        (tmp_path / "cluster" / name).mkdir(parents=True)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/motd").write_text("hello\n")
+    (tmp_path / "etc/motd").chmod(0o640)
+    return tmp_path
+
+
+def test_a_local_file_is_a_link_and_every_node_starts_with_a_copy(cluster: Path) -> None:
+    assert cdsl.make_local(cluster, MOTD) == [1, 2, 12]
+    assert (cluster / "etc/motd").readlink() == Path("/cluster/self/etc/motd")
+    for number in (1, 2, 12):
+        copy = cluster / f"cluster/node{number}/etc/motd"
+        assert (copy.read_text(), copy.stat().st_mode & 0o777) == ("hello\n", 0o640)
+    assert [each.name for each in (cluster / "etc").iterdir()] == ["motd"]
+    assert cdsl.make_local(cluster, MOTD) == []
+
+
+def test_a_directory_goes_and_comes_back_with_all_that_is_in_it(cluster: Path) -> None:
+    directory = cluster / "var/lib/ntp"
+    directory.mkdir(parents=True)
+    (directory / "drift").write_text("1.5")
+    (directory / "link").symlink_to("drift")
+    cdsl.make_local(cluster, Path("/var/lib/ntp"))
+    assert (cluster / "cluster/node12/var/lib/ntp/link").readlink() == Path("drift")
+    cdsl.make_global(cluster, Path("/var/lib/ntp"), 2)
+    assert not directory.is_symlink()
+    assert (directory / "link").read_text() == "1.5"
+    assert not (cluster / "cluster/node1/var/lib/ntp").exists()
+
+
+def test_a_copy_that_differs_is_not_dropped_unless_forced(cluster: Path) -> None:
+    cdsl.make_local(cluster, MOTD)
+    (cluster / "cluster/node2/etc/motd").write_text("mine\n")
+    with pytest.raises(Error, match=r"^/etc/motd: node 1's differs from that of node 2 \(--force drops theirs\)$"):
+        cdsl.make_global(cluster, MOTD, 1)
+    assert (cluster / "etc/motd").is_symlink()
+    cdsl.make_global(cluster, MOTD, 2, force=True)
+    assert (cluster / "etc/motd").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/etc/absent", "/etc/absent: no such file or directory"),
+        ("/usr/share", "/usr/share: /usr can't differ from node to node"),
+        ("/cluster/node1", "/cluster/node1: /cluster can't differ"),
+        ("etc/motd", "etc/motd: expected an absolute path"),
+        ("/", "/: expected an absolute path"),
+        ("/etc/../etc/motd", "expected an absolute path"),
+    ],
+)
+def test_what_can_not_be_local_is_refused_and_named(cluster: Path, path: str, message: str) -> None:
+    with pytest.raises(Error, match=message):
+        cdsl.make_local(cluster, Path(path))
+
+
+def test_a_path_below_a_local_directory_is_refused(cluster: Path) -> None:
+    (cluster / "srv/own").mkdir(parents=True)
+    cdsl.make_local(cluster, Path("/srv/own"))
+    with pytest.raises(Error, match="/srv/own/x: each node has /srv/own for itself already"):
+        cdsl.make_local(cluster, Path("/srv/own/x"))
+
+
+def test_without_nodes_nothing_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/motd").write_text("hello\n")
+    with pytest.raises(Error, match=r"/cluster: no node here \(ssi-create"):
+        cdsl.make_local(tmp_path, MOTD)
+    assert (tmp_path / "etc/motd").read_text() == "hello\n"
+
+
+def test_a_file_that_is_shared_or_absent_on_the_node_can_not_be_made_global(cluster: Path) -> None:
+    with pytest.raises(Error, match="/etc/motd: not a file that each node has for itself"):
+        cdsl.make_global(cluster, MOTD, 1)
+    cdsl.make_local(cluster, MOTD)
+    with pytest.raises(Error, match="/etc/motd: node 3 has none"):
+        cdsl.make_global(cluster, MOTD, 3)
+
+
+def test_an_interrupted_swap_leaves_the_old_file_and_no_rest(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(path: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "symlink_to", broken)
+    with pytest.raises(KeyboardInterrupt):
+        cdsl.make_local(cluster, MOTD)
+    assert [each.name for each in (cluster / "etc").iterdir()] == ["motd"]
+    assert (cluster / "etc/motd").read_text() == "hello\n"
