@@ -23,10 +23,23 @@ class Repository:
 
 
 @dataclass(frozen=True)
+class Signing:
+    """[signing]: whose keys sign the repository."""
+
+    keys: tuple[str, ...] = ()  # fingerprints in the keyring ``home``; all of them sign
+    home: Path | None = None  # GNUPGHOME of those keys; by default gpg's own
+    key_variable: str = "OPENSSI_SIGNING_KEY"
+    passphrase_variable: str = "OPENSSI_SIGNING_PASSPHRASE"  # noqa: S105 - a variable's name
+    carry: tuple[str, ...] = ()  # files with public keys that clients get as well
+    warn_days: int = 90  # before a key expires
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole file."""
 
     repository: Repository = field(default_factory=Repository)
+    signing: Signing = field(default_factory=Signing)
 
 
 def load(root: Path) -> Settings:
