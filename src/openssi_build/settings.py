@@ -20,6 +20,22 @@ class Repository:
     uri: str | None = None  # where clients find the repository; without it the .sources is a disabled example
     mirror: str | None = None  # Debian's archive; by default what the host's apt uses
     security_mirror: str | None = None
+    component: str = "main"
+    compress: tuple[str, ...] = ("xz",)  # forms of each index: xz, gz, zst
+    valid_for_days: int = 30  # Valid-Until; 0: none
+    keep: int = 3  # versions of a package
+    snapshots: int = 10  # kept at least; those that a client may still have cached are kept too
+    by_hash_generations: int = 5  # old indexes kept at least, beside those replaced within the last day
+
+    def __post_init__(self) -> None:
+        for key, least in (("keep", 1), ("snapshots", 1), ("by-hash-generations", 3), ("valid-for-days", 0)):
+            if getattr(self, key.replace("-", "_")) < least:
+                raise ValueError(f"key '{key}': expected at least {least}")
+        unknown = sorted(set(self.compress) - {"xz", "gz", "zst"})
+        if unknown or not self.compress:
+            raise ValueError(f"key 'compress': expected some of xz, gz, zst, got {', '.join(unknown) or 'none'}")
+        if not self.architectures or {"all", "source"} & set(self.architectures):
+            raise ValueError("key 'architectures': expected Debian architectures; 'all' and sources are always there")
 
 
 @dataclass(frozen=True)

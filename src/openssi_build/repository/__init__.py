@@ -1,0 +1,10 @@
+"""The signed apt repository: an index that costs what changed, published atomically, kept in snapshots.
+
+The state is the published tree. What lies in the cache can be thrown away and is made again from it.
+"""
+
+from openssi_build.repository.publish import publish, rollback
+from openssi_build.repository.release import Signer
+from openssi_build.repository.snapshots import Change, Snapshot, every, newest
+
+__all__ = ["Change", "Signer", "Snapshot", "every", "newest", "publish", "rollback"]

@@ -1,0 +1,185 @@
+"""Control data: from the fields of a .deb or .dsc to the stanzas of Packages, Translation-en and Sources.
+
+Formats: deb-control(5), dsc(5) and the Debian repository format.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import md5
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from openssi.errors import Error
+
+_FIELD = re.compile(rb"([!-9;-~]+):([^\n\0]*(?:\n[ \t]+[^\s\0][^\n\0]*)*)\n")
+_NAME = re.compile(rb"[a-z0-9][a-z0-9.+-]+")
+_VERSION = re.compile(rb"(?:[0-9]+:)?[0-9A-Za-z.+~-]+")
+_WORD = re.compile(rb"[a-z0-9-]+")
+_SECTION = re.compile(rb"[A-Za-z0-9.+/-]+")
+# What the index itself says about a file; a control file that says it too is not believed.
+_OURS = frozenset(
+    (b"filename", b"size", b"md5sum", b"sha1", b"sha256", b"sha512", b"description-md5"),
+)
+_SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
+
+
+class Binary(NamedTuple):
+    """What the indexes say of one .deb."""
+
+    package: bytes
+    version: bytes
+    architecture: bytes
+    source: bytes
+    section: bytes
+    head: bytes  # the fields of Packages but Filename, Size and SHA256, each with its line end
+    translation: bytes  # the stanza of Translation-en, or nothing when there is no long description
+    description: bytes  # hexadecimal MD5 of the description, by which Packages and Translation-en meet
+
+
+class File(NamedTuple):
+    """A file that a .dsc names."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Source(NamedTuple):
+    """What the indexes say of one .dsc."""
+
+    package: bytes
+    version: bytes
+    fields: dict[bytes, bytes]
+    files: tuple[File, ...]
+
+
+def fields(text: bytes, where: str) -> dict[bytes, bytes]:
+    """Return the fields of the one stanza ``text`` in their order, values as they stand behind the colon.
+
+    Error when it is not deb822, holds more than one stanza, repeats a field or is not UTF-8.
+    """
+    text = text.strip(b"\n") + b"\n"
+    found = _FIELD.findall(text)
+    result = dict(found)
+    if len(result) != len({name.lower() for name in result}) or len(result) != len(found):
+        raise Error(f"{where}: control data: a field appears twice")
+    if sum(map(len, result)) + sum(map(len, result.values())) + 2 * len(result) != len(text):
+        raise Error(f"{where}: control data: not fields of the form 'Name: value'")
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        raise Error(f"{where}: control data: not UTF-8") from None
+    return result
+
+
+def _need(found: dict[bytes, bytes], name: bytes, form: re.Pattern[bytes], where: str) -> bytes:
+    value = found.get(name, b"").strip()
+    if not form.fullmatch(value):
+        said = f"'{value.decode()}' is not valid" if value else "missing"
+        raise Error(f"{where}: control data: {name.decode()}: {said}")
+    return value
+
+
+def binary(text: bytes, where: str) -> Binary:
+    """Return what the indexes need of the control file ``text`` of a .deb; Error names what is wrong in it."""
+    found = fields(text, where)
+    package = _need(found, b"Package", _NAME, where)
+    version = _need(found, b"Version", _VERSION, where)
+    architecture = _need(found, b"Architecture", _WORD, where)
+    source = found.get(b"Source", package).split(b"(", 1)[0].strip()
+    if not _NAME.fullmatch(source):
+        raise Error(f"{where}: control data: Source: '{source.decode()}' is not valid")
+    section = found.get(b"Section", b"").strip()
+    if section and not _SECTION.fullmatch(section):
+        raise Error(f"{where}: control data: Section: '{section.decode()}' is not valid")
+    lines = [b"Package: " + package + b"\n"]
+    description = translation = b""
+    for name, value in found.items():
+        if name == b"Description":
+            value, translation, description = _description(package, value.strip())
+            lines.append(b"Description: " + value + b"\n")
+            if translation:
+                lines.append(b"Description-md5: " + description + b"\n")
+        elif name != b"Package" and name.lower() not in _OURS:
+            lines.append(name + b":" + value + b"\n")
+    return Binary(package, version, architecture, source, section, b"".join(lines), translation, description)
+
+
+def _description(package: bytes, value: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the short description, the stanza of Translation-en and the MD5 that ties them."""
+    short, _, long = value.partition(b"\n")
+    if not long:
+        return short, b"", b""
+    digest = md5(value + b"\n", usedforsecurity=False).hexdigest().encode()
+    stanza = b"".join(
+        (b"Package: ", package, b"\nDescription-md5: ", digest, b"\nDescription-en: ", value, b"\n\n"),
+    )
+    return short, stanza, digest
+
+
+def packages_stanza(found: Binary, path: str, size: int, sha256: str) -> bytes:
+    """Return the stanza of Packages, with the empty line behind it, of the .deb that lies at ``path``."""
+    return b"%sFilename: %s\nSize: %d\nSHA256: %s\n\n" % (found.head, path.encode(), size, sha256.encode())
+
+
+def _unsigned(text: bytes, where: str) -> bytes:
+    """Return ``text`` without a clear signature around it (RFC 9580, section 7)."""
+    if not text.lstrip().startswith(_SIGNED):
+        return text
+    body = text.partition(b"\n\n")[2].partition(b"\n-----BEGIN PGP SIGNATURE-----")[0]
+    if not body:
+        raise Error(f"{where}: signed, but without a text")
+    return re.sub(rb"^- ", b"", body, flags=re.M) + b"\n"
+
+
+def source(text: bytes, where: str) -> Source:
+    """Return what the indexes need of the .dsc ``text``, signed or not; Error names what is wrong in it."""
+    found = fields(_unsigned(text, where), where)
+    package = _need(found, b"Source", _NAME, where)
+    version = _need(found, b"Version", _VERSION, where)
+    files = []
+    for line in found.get(b"Checksums-Sha256", b"").splitlines():
+        if not line.strip():
+            continue
+        match = re.fullmatch(rb"\s*([0-9a-f]{64})\s+([0-9]{1,15})\s+([A-Za-z0-9][A-Za-z0-9.+~_:-]*)", line)
+        if not match:
+            raise Error(f"{where}: Checksums-Sha256: not a checksum, a size and a name: {line.decode().strip()!r}")
+        files.append(File(match[3].decode(), int(match[2]), match[1].decode()))
+    if not files:
+        raise Error(f"{where}: control data: Checksums-Sha256: missing")
+    return Source(package, version, found, tuple(files))
+
+
+def sources_stanza(found: Source, path: str, size: int, sha256: str) -> bytes:
+    """Return the stanza of Sources, with the empty line behind it, of the .dsc that lies at ``path``."""
+    lines = [b"Package: " + found.package + b"\n"]
+    skipped = {b"Source", b"Checksums-Sha1", b"Files", b"Checksums-Sha256", b"Directory"}
+    lines += [name + b":" + value + b"\n" for name, value in found.fields.items() if name not in skipped]
+    own = PurePosixPath(path)
+    lines.append(b"Directory: " + str(own.parent).encode() + b"\nChecksums-Sha256:\n")
+    for each in (File(own.name, size, sha256), *found.files):
+        lines.append(f" {each.sha256} {each.size} {each.name}\n".encode())
+    return b"".join(lines) + b"\n"
+
+
+def value(stanza: bytes, name: bytes) -> bytes:
+    """Return the first line of field ``name`` in a stanza that we made, or nothing."""
+    match = re.search(rb"^" + re.escape(name) + rb":[ \t]*([^\n]*)", stanza, re.M)
+    return match[1].strip() if match else b""
+
+
+def identity(stanza: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return package, version and architecture of a stanza that we made; architecture of a source is ``source``."""
+    architecture = b"source" if b"\nDirectory: " in stanza else value(stanza, b"Architecture")
+    return value(stanza, b"Package"), value(stanza, b"Version"), architecture
+
+
+def files(stanza: bytes) -> list[tuple[str, int, str]]:
+    """Return ``(path, size, sha256)`` of every file that a stanza of ours names, a .dsc first among its own."""
+    directory = value(stanza, b"Directory").decode()
+    if not directory:
+        path, size, digest = (value(stanza, name).decode() for name in (b"Filename", b"Size", b"SHA256"))
+        return [(path, int(size), digest)]
+    listed = re.findall(rb"^ ([0-9a-f]{64}) ([0-9]+) (\S+)$", stanza, re.M)
+    return [(f"{directory}/{name.decode()}", int(size), digest.decode()) for digest, size, name in listed]

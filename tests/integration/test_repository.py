@@ -1,0 +1,117 @@
+"""Publishing, seen from outside: files, signatures, and what other programs read."""
+
+import lzma
+from pathlib import Path
+
+import pytest
+from conftest import needs
+from gpgsigner import GpgSigner, PlainSigner
+
+from openssi import run
+from openssi.errors import Error
+from openssi_build import repository
+from openssi_build.bench import pool
+from openssi_build.repository import release
+from openssi_build.repository.snapshots import Snapshot
+from openssi_build.settings import Repository
+
+pytestmark = pytest.mark.integration
+DATE = 1_790_000_000
+
+
+class Site:
+    """A repository in a temporary directory."""
+
+    def __init__(self, base: Path, signer: release.Signer | None = None, **settings: object) -> None:
+        self.base = base
+        self.repo = base / "repo"
+        self.settings = Repository(architectures=("amd64", "arm64"), **settings)  # type: ignore[arg-type]
+        self.signer = signer or PlainSigner()
+        self.date = DATE
+
+    def publish(self, *new: Path) -> Snapshot:
+        self.date += 1
+        cache, settings = self.base / "cache", self.settings
+        return repository.publish(self.repo, new, settings=settings, cache=cache, signer=self.signer, date=self.date)
+
+    def deb(self, name: str, version: str = "1.0", architecture: str = "amd64", body: bytes = b"x") -> Path:
+        directory = self.base / "new" / version
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f"{name}_{version}_{architecture}.deb"
+        control = (
+            f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: A <a@example.org>\n"
+            f"Section: misc\nDescription: {name} {version}\n In long words.\n"
+        )
+        path.write_bytes(pool.deb(control, {f"usr/share/{name}/data": body, f"usr/share/{name}/{version}": b""}))
+        return path
+
+    def plain(self, path: str) -> str:
+        return lzma.decompress((self.repo / f"{path}.xz").read_bytes()).decode()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_release_lists_every_index_with_its_plain_form_and_by_hash_has_it(site: Site) -> None:
+    site.publish(site.deb("one"), site.deb("two", architecture="all"))
+    for top in (site.repo / "dists/trixie", site.repo):
+        listed = release.listed((top / "InRelease").read_bytes())
+        assert {name.removesuffix(".xz") for name in listed} == {name for name in listed if not name.endswith(".xz")}
+        for name, index in listed.items():
+            if name.endswith(".xz"):
+                path = top / name
+                assert path.stat().st_size == index.size
+                assert (path.parent / "by-hash/SHA256" / index.sha256).samefile(path)
+                plain = lzma.decompress(path.read_bytes())
+                assert len(plain) == listed[name.removesuffix(".xz")].size
+
+
+def test_xz_programs_read_what_we_write(site: Site) -> None:
+    needs("xz")
+    site.publish(site.deb("one"))
+    for path in site.repo.rglob("*.xz"):
+        assert run.output(["xz", "--decompress", "--stdout", path]) == lzma.decompress(path.read_bytes())
+
+
+def test_nothing_new_rewrites_not_one_byte(site: Site) -> None:
+    new = [site.deb("one"), site.deb("two")]
+    first = site.publish(*new)
+
+    def state() -> dict[Path, tuple[int, int, int]]:
+        found = {path: path.lstat() for path in site.repo.rglob("*") if path.name != ".lock"}
+        return {path: (status.st_ino, status.st_mtime_ns, status.st_ctime_ns) for path, status in found.items()}
+
+    before = state()
+    again = site.publish(*new)
+    assert (again.number, again.new, state()) == (first.number, False, before)
+
+
+def test_the_same_version_with_other_bytes_is_refused_naming_both(site: Site) -> None:
+    site.publish(site.deb("one", body=b"a"))
+    other = site.deb("one", body=b"b")
+    with pytest.raises(Error, match=rf"{other}: one 1.0 amd64 .* but the published pool/main/o/one/one_1.0_amd64.deb"):
+        site.publish(other)
+    assert repository.newest(site.repo).number == 1  # type: ignore[union-attr]
+
+
+def test_a_corrupt_deb_is_named_and_nothing_is_published(site: Site) -> None:
+    site.publish(site.deb("one"))
+    bad = site.deb("two")
+    bad.write_bytes(bad.read_bytes()[:-100])
+    with pytest.raises(Error, match=rf"{bad}: truncated"):
+        site.publish(site.deb("three"), bad)
+    assert [path.name for path in site.repo.rglob("*.deb")] == ["one_1.0_amd64.deb"]
+
+
+def test_signatures_are_good_and_the_key_is_named(tmp_path: Path) -> None:
+    needs("gpg", "gpgv")
+    site = Site(tmp_path, GpgSigner(tmp_path / "gpg"))
+    site.publish(site.deb("one"))
+    keyring = tmp_path / "keyring.gpg"
+    keyring.write_bytes(site.signer.public_keys())
+    for top in (site.repo, site.repo / "dists/trixie"):
+        run.run(["gpgv", "--keyring", keyring, top / "InRelease"])
+        run.run(["gpgv", "--keyring", keyring, top / "Release.gpg", top / "Release"])
+        assert len(release.fields((top / "InRelease").read_bytes())["Signed-By"]) == 40
