@@ -52,3 +52,15 @@ def test(_: Context, only: str = "", match: str = "") -> None:
     from openssi_build import checks
 
     checks.test(ROOT, only=only, match=match)
+
+
+@task(help={"strict": "fail at the first package that can't be built"})
+def derived(_: Context, strict: bool = False) -> None:
+    """Build Debian's packages that we patch (procps), from source, in a clean chroot."""
+    from openssi_build import caches, settings
+    from openssi_build.derived import build_all
+
+    repository = settings.load(ROOT).repository
+    made = build_all(ROOT, caches.cache_directory(ROOT), suite=repository.suite, strict=strict, say=print)
+    for line in [*map(str, made.files), *(f"warning: {problem}" for problem in made.problems)]:
+        print(line)

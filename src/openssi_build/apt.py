@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from debian.debian_support import Version
 
 from openssi import files
 from openssi.errors import CommandError, Error
@@ -86,6 +90,23 @@ class Package:
     sha256: str
     source: str
     source_version: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """One version of a source package as the archive has it."""
+
+    name: str
+    version: str
+    dsc: str  # name of the .dsc
+    files: dict[str, str]  # SHA256 by name, the .dsc among them
+    format: str
+    build_depends: str  # Build-Depends, -Arch and -Indep, as in the .dsc
+
+    @property
+    def sha256(self) -> str:
+        """The SHA256 of the .dsc, which fixes all other files."""
+        return self.files[self.dsc]
 
 
 class Apt:
@@ -209,28 +230,89 @@ class Apt:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (self.root / "archives/partial" / name).replace(target)
 
-    def source(self, name: str, directory: Path) -> Path:
-        """Fetch the source package ``name`` (or ``name=version``) into ``directory``, checked by apt; return its .dsc."""
+    def show_source(self, name: str) -> Source:
+        """Return the newest source package ``name`` (or ``name=version``) of the suite; Error when the mirror has none."""
         self.update()
-        directory.mkdir(parents=True, exist_ok=True)
-        argv = ["apt-get", "-q", "source", "--download-only", "--only-source", name]
-        code, _, err = status(argv, cwd=directory, env=self._env, timeout=_TIMEOUT)
-        found = sorted(directory.glob("*.dsc"))
-        if code != 0 or len(found) != 1:
-            text = err.decode("utf-8", "replace").strip().splitlines()
-            reason = next((line for line in text if line.startswith("E:")), text[-1] if text else "no .dsc came")
-            raise Error(
-                f"{name}: source package can't be fetched from Debian {self.suite}: {reason.removeprefix('E: ')}"
-            )
-        return found[0]
+        name, _, version = name.partition("=")
+        argv = ["apt-cache", "showsrc", "--only-source", name]
+        code, out, _ = status(argv, env=self._env, timeout=60)
+        stanzas = [each for each in out.decode().split("\n\n") if each.strip()] if code == 0 else []
+        found = [source for source in map(_source, stanzas) if version in ("", source.version)]
+        if not found:
+            wanted = f"{name} {version}" if version else name
+            raise Error(f"{wanted}: no such source package in Debian {self.suite}")
+        return max(found, key=lambda source: Version(source.version))
+
+    def fetch_source(self, source: Source) -> Path:
+        """Return the .dsc of ``source`` beside its files, in ``cache/sources/<sha256 of the .dsc>/``, checked by apt.
+
+        Fetched where the cache lacks it; Error says what the mirror answered.
+        """
+        directory = self.cache / "sources" / source.sha256
+        if directory.is_dir():
+            return directory / source.dsc
+        with files.lock(self.root / "lock"), tempfile.TemporaryDirectory(dir=self.root) as name:
+            fetched = Path(name) / "files"
+            fetched.mkdir()
+            argv = ["apt-get", "-q", "source", "--download-only", "--only-source", f"{source.name}={source.version}"]
+            code, _, err = status(argv, cwd=fetched, env=self._env, timeout=_TIMEOUT)
+            if code != 0:
+                text = err.decode("utf-8", "replace").strip().splitlines()
+                reason = next((line for line in text if line.startswith("E:")), text[-1] if text else "apt-get failed")
+                raise Error(
+                    f"{source.name} {source.version}: source can't be fetched from Debian {self.suite}: "
+                    + reason.removeprefix("E: ")
+                )
+            _check_files(fetched, source)
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                fetched.rename(directory)
+            except OSError:
+                # The apt of another suite may have been quicker.
+                if not directory.is_dir():
+                    raise
+        return directory / source.dsc
+
+
+def _fields(stanza: str) -> dict[str, str]:
+    """Return the fields of ``stanza`` by lower-case name; continuation lines are kept, one a line."""
+    fields: dict[str, str] = {}
+    key = ""
+    for line in stanza.splitlines():
+        if line[:1].isspace():
+            fields[key] = f"{fields.get(key, '')}\n{line.strip()}"
+            continue
+        key, _, value = line.partition(":")
+        key = key.lower()
+        fields[key] = value.strip()
+    return fields
+
+
+def _source(stanza: str) -> Source:
+    fields = _fields(stanza)
+    sums = (line.split() for line in fields["checksums-sha256"].splitlines() if line)
+    listed = {name: sha256 for sha256, _, name in sums}
+    depends = (fields.get(key, "") for key in ("build-depends", "build-depends-arch", "build-depends-indep"))
+    return Source(
+        name=fields["package"],
+        version=fields["version"],
+        dsc=next(name for name in listed if name.endswith(".dsc")),
+        files=listed,
+        format=fields["format"],
+        build_depends=", ".join(each for each in depends if each),
+    )
+
+
+def _check_files(directory: Path, source: Source) -> None:
+    """Raise Error unless ``directory`` holds the files of ``source`` with the hashes of the signed index."""
+    for name, sha256 in source.files.items():
+        path = directory / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            raise Error(f"{source.name} {source.version}: {name} is not what Debian's signed index names")
 
 
 def _package(stanza: str) -> Package:
-    fields: dict[str, str] = {}
-    for line in stanza.splitlines():
-        key, colon, value = line.partition(":")
-        if colon and not line[0].isspace():
-            fields[key.lower()] = value.strip()
+    fields = _fields(stanza)
     source, _, bracket = fields.get("source", fields["package"]).partition(" ")
     return Package(
         name=fields["package"],
