@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from openssi.errors import Error
+
+# .<name>.<random of mkstemp> and .<name>.<pid>.<time>
+_TEMPORARY = re.compile(r"\.(.+)\.(?:[a-z0-9_]{8}|[0-9]+\.[0-9]+)", re.DOTALL)
 
 
 def sync_directory(directory: Path) -> None:
@@ -75,6 +79,22 @@ def symlink(target: str | Path, path: Path) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sweep(paths: Iterable[Path]) -> None:
+    """Remove what a killed write() or symlink() of ``paths`` left beside them; nobody else may be writing them."""
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name)
+    for directory, own in names.items():
+        try:
+            found = [entry.name for entry in os.scandir(directory) if entry.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for name in found:
+            match = _TEMPORARY.fullmatch(name)
+            if match and match[1] in own:
+                (directory / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ else (DHCP entries, boot entries, exports, trust between the nodes) is made from
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +24,12 @@ NAME = "etc/clustername"
 SETTINGS = "cluster/etc/cluster.toml"
 LOCK = "cluster/etc/lock"
 SERF_KEY = "cluster/etc/serf-key"
+INITNODE = "etc/openssi/initnode"
 PERNODE = "cluster/etc/pernode"
 _HOSTS = "etc/hosts"
+_INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}")
+# Kernel words go into TOML, boot menus and shell lines unquoted: nothing that any of them would read as its own.
+_ARGUMENTS = re.compile(r"[A-Za-z0-9_.,:;=/@+ -]*")
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Settings:
     pool: tuple[str, ...] = ()  # first and last address that DHCP lends to machines which wait to be added
     root_failover: bool = False
     cvip: str | None = None
+    interface: str = ""  # the init node's card on the interconnect
+    kernel_arguments: str = ""  # for every node's kernel, such as console=ttyS0,115200
 
     def __post_init__(self) -> None:
         """Refuse (ValueError) addresses that do not fit together."""
@@ -46,6 +53,10 @@ class Settings:
             check_address(each, network)
         if self.cvip is not None:
             table.address(self.cvip)
+        if self.interface and not _INTERFACE.fullmatch(self.interface):
+            raise ValueError(f"interface '{self.interface}': expected a name such as eth1")
+        if not _ARGUMENTS.fullmatch(self.kernel_arguments):
+            raise ValueError(f"kernel arguments '{self.kernel_arguments}': expected plain words")
 
     @property
     def text(self) -> str:
@@ -60,6 +71,10 @@ class Settings:
         lines.append(f"root-failover = {str(self.root_failover).lower()}")
         if self.cvip:
             lines.append(f'cvip = "{self.cvip}"')
+        if self.interface:
+            lines.append(f'interface = "{self.interface}"  # of the init node')
+        if self.kernel_arguments:
+            lines.append(f'kernel-arguments = "{self.kernel_arguments}"')
         return "\n".join(lines) + "\n"
 
 
@@ -91,6 +106,18 @@ class Cluster:
     def service_address(self) -> str:
         """Where the root is served, by whichever node has it."""
         return self.settings.service_address
+
+    @property
+    def init_node(self) -> Node:
+        """The node that serves the root: the one in /etc/openssi/initnode; Error when no node can be."""
+        try:
+            number = (self.root / INITNODE).read_text().strip()
+        except FileNotFoundError:
+            number = ""
+        able = [node for node in self.nodes if node.initnode]
+        if not able:
+            raise Error(f"/{TABLE}: no node has 1 in its fifth column: expected the init node", hint="correct the line")
+        return next((node for node in able if str(node.number) == number), able[0])
 
     @cached_property
     def names(self) -> dict[int, str]:

@@ -47,7 +47,15 @@ def test_who_is_not_in_the_table_is_refused_by_name(tmp_path: Path, text: str) -
 
 def test_settings_survive_writing_and_reading(tmp_path: Path) -> None:
     root = tree(tmp_path)
-    settings = state.Settings("10.0.0.0/24", "10.0.0.254", ("10.0.0.200", "10.0.0.253"), True, "192.168.1.9")
+    settings = state.Settings(
+        "10.0.0.0/24",
+        "10.0.0.254",
+        ("10.0.0.200", "10.0.0.253"),
+        True,
+        "192.168.1.9",
+        "eth1",
+        "console=ttyS0,115200 quiet",
+    )
     (root / state.SETTINGS).write_text(settings.text)
     assert state.load(root).settings == settings
 
