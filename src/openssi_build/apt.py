@@ -200,6 +200,13 @@ class Apt:
             found[word] = _package(stanza)
         return found
 
+    def depends(self, name: str) -> str:
+        """Return the Depends field of ``name`` (or ``name=version``), empty when it has none."""
+        self.update()
+        stanza = output(["apt-cache", "show", "--no-all-versions", name], env=self._env, timeout=60).decode()
+        found = re.search(r"^Depends: (.*)$", stanza, re.MULTILINE)
+        return found[1] if found else ""
+
     def versions(self, name: str) -> list[Package]:
         """Return every version of ``name`` that the mirror has, newest first as apt lists them."""
         self.update()

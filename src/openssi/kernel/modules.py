@@ -1,0 +1,197 @@
+"""The module tables that depmod writes (modules.dep(5)), read the way libkmod reads them."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from openssi.errors import Error
+from openssi.kernel import modinfo
+
+_SUFFIX = re.compile(r"\.ko(\.(xz|zst|gz))?$")
+
+
+def module_name(path: str) -> str:
+    """Return the module's name of a file name or of the name as a user writes it: ``-`` and ``_`` are the same."""
+    return _SUFFIX.sub("", path.rsplit("/", 1)[-1]).replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name stands for: modules to load, or, with none, something that is built into the kernel."""
+
+    modules: tuple[str, ...]
+    builtin: bool = False
+
+
+class Modules:
+    """The modules of one kernel, below ``directory`` (``…/lib/modules/<version>``); every table is read on first use."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.version = directory.name
+        if not (directory / "modules.dep").is_file():
+            raise Error(f"{directory}: no modules.dep", hint="is the kernel installed? else: depmod VERSION")
+
+    def _lines(self, table: str) -> Iterator[str]:
+        try:
+            text = (self.directory / table).read_text("utf-8", "replace")
+        except FileNotFoundError:
+            return
+        for line in text.splitlines():
+            if line and not line.startswith("#"):
+                yield line
+
+    @cached_property
+    def dependencies(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """By name: the file relative to ``directory`` and the files it needs, the one to load last first."""
+        table: dict[str, tuple[str, tuple[str, ...]]] = {}
+        for line in self._lines("modules.dep"):
+            path, colon, needed = line.partition(":")
+            if not colon:
+                raise Error(f"{self.directory}/modules.dep: not 'file: files…': {line[:60]!r}")
+            for each in (path, *needed.split()):
+                if each.startswith("/") or ".." in each.split("/"):
+                    raise Error(f"{self.directory}/modules.dep: {each!r} leads out of the directory")
+            table[module_name(path)] = (path, tuple(needed.split()))
+        return table
+
+    @cached_property
+    def builtin(self) -> frozenset[str]:
+        """Names of the modules that are part of the kernel image."""
+        return frozenset(module_name(line) for line in self._lines("modules.builtin"))
+
+    @cached_property
+    def softdeps(self) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+        """By name: what to load before and what after, as the module wishes (modprobe.d(5))."""
+        table: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        for line in self._lines("modules.softdep"):
+            words = line.split()
+            if len(words) < 3 or words[0] != "softdep":
+                continue
+            known = table.get(module_name(words[1]), ((), ()))
+            before, after = list(known[0]), list(known[1])
+            target = before  # without "pre:" libkmod takes the names as pre
+            for word in words[2:]:
+                if word in ("pre:", "post:"):
+                    target = before if word == "pre:" else after
+                else:
+                    target.append(word)
+            table[module_name(words[1])] = (tuple(before), tuple(after))
+        return table
+
+    def _alias_table(self, table: str) -> list[tuple[str, str]]:
+        found = []
+        for line in self._lines(table):
+            words = line.split()
+            if len(words) == 3 and words[0] == "alias":
+                found.append((words[1], module_name(words[2])))
+        return found
+
+    @cached_property
+    def aliases(self) -> list[tuple[str, str]]:
+        """``(pattern, module)`` of modules.alias, in file order."""
+        return self._alias_table("modules.alias")
+
+    @cached_property
+    def _plain_aliases(self) -> dict[str, list[str]]:
+        plain: dict[str, list[str]] = {}
+        for pattern, module in self.aliases:
+            if not any(letter in pattern for letter in "*?["):
+                plain.setdefault(pattern.replace("-", "_"), []).append(module)
+        return plain
+
+    @cached_property
+    def _symbols(self) -> dict[str, str]:
+        return dict(self._alias_table("modules.symbols"))
+
+    @cached_property
+    def _builtin_aliases(self) -> list[str]:
+        path = self.directory / "modules.builtin.modinfo"
+        if not path.is_file():
+            return []
+        words = (each.partition(b".alias=")[2] for each in path.read_bytes().split(b"\0") if b".alias=" in each)
+        return [word.decode("utf-8", "replace") for word in words]
+
+    def find(self, name: str) -> Found | None:
+        """Return what ``name`` (a module, an alias, a modalias) stands for, or None.
+
+        In libkmod's order: modules.dep, modules.symbols, modules.alias, the builtin kernel's aliases, modules.builtin.
+        """
+        plain = module_name(name)
+        if plain in self.dependencies:
+            return Found((plain,))
+        if name.startswith("symbol:") and name in self._symbols:
+            return Found((self._symbols[name],))
+        by_alias = self._by_alias(name)
+        if by_alias:
+            return Found(by_alias)
+        if plain in self.builtin or any(fnmatch.fnmatchcase(name, pattern) for pattern in self._builtin_aliases):
+            return Found((), builtin=True)
+        return None
+
+    def _by_alias(self, name: str) -> tuple[str, ...]:
+        plain = self._plain_aliases.get(name.replace("-", "_"), [])
+        if ":" not in name:
+            return tuple(dict.fromkeys(plain))
+        # A modalias such as pci:v…; only patterns of its bus can match.
+        bus = name.partition(":")[0] + ":"
+        matching = (
+            module for pattern, module in self.aliases if pattern.startswith(bus) and fnmatch.fnmatchcase(name, pattern)
+        )
+        return tuple(dict.fromkeys([*plain, *matching]))
+
+    def path(self, name: str) -> Path:
+        """Return the file of module ``name``."""
+        return self.directory / self.dependencies[module_name(name)][0]
+
+    def closure(self, names: Iterable[str]) -> list[str]:
+        """Return modules ``names`` with all they need, in the order in which they are to be loaded.
+
+        What a softdep names and the kernel does not have is passed over, as modprobe does. The set is that of
+        ``modprobe --show-depends``.
+        """
+        order: dict[str, None] = {}
+        for name in names:
+            self._visit(module_name(name), order, set())
+        return list(order)
+
+    def _visit(self, name: str, order: dict[str, None], open_: set[str]) -> None:
+        if name in order or name in open_:
+            return
+        open_.add(name)
+        before, after = self.softdeps.get(name, ((), ()))
+        for each in before:
+            self._visit_soft(each, order, open_)
+        for file in reversed(self.dependencies[name][1]):
+            self._visit(module_name(file), order, open_)
+        order[name] = None
+        for each in after:
+            self._visit_soft(each, order, open_)
+
+    def _visit_soft(self, name: str, order: dict[str, None], open_: set[str]) -> None:
+        found = self.find(name)
+        for module in found.modules if found else ():
+            self._visit(module, order, open_)
+
+    def information(self, name: str) -> dict[str, list[str]]:
+        """Return what module ``name`` says of itself: description, firmware, alias …, by key."""
+        path = self.path(name)
+        return modinfo.fields(modinfo.read(path), str(path))
+
+
+def modules(root: Path, version: str) -> Modules:
+    """Return the modules of kernel ``version`` installed below ``root``; Error names the versions there are."""
+    top = root / "usr/lib/modules"
+    if not top.is_dir():
+        top = root / "lib/modules"
+    if not (top / version).is_dir():
+        there = sorted(each.name for each in top.iterdir()) if top.is_dir() else []
+        raise Error(
+            f"{top / version}: no such kernel ({'there are: ' + ', '.join(there) if there else 'none is installed'})"
+        )
+    return Modules(top / version)
