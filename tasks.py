@@ -64,3 +64,14 @@ def derived(_: Context, strict: bool = False) -> None:
     made = build_all(ROOT, caches.cache_directory(ROOT), suite=repository.suite, strict=strict, say=print)
     for line in [*map(str, made.files), *(f"warning: {problem}" for problem in made.problems)]:
         print(line)
+
+
+@task()
+def docs(_: Context) -> None:
+    """Make the documents in out/docs: HTML, PDF, text and manual pages (half a minute)."""
+    from openssi_build import documents, settings
+    from openssi_build.caches import cache_directory
+
+    suite = settings.load(ROOT).repository.suite
+    made = documents.build(ROOT, cache_directory(ROOT), suite, OUT / "docs", OUT / "log/docs.log")
+    print(f"out/docs: {len(made)} files")

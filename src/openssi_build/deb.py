@@ -72,6 +72,11 @@ def build_dependencies(root: Path) -> list[str]:
     return sorted("debhelper" if name == "debhelper-compat" else name for name in names)
 
 
+def environment(root: Path, cache: Path, suite: str) -> Path:
+    """Return the tarball of the chroot of ``suite`` that has what a build of the tree ``root`` needs."""
+    return chroot.base(cache, suite, [*_TOOLS, *build_dependencies(root)])
+
+
 def shipped(root: Path) -> list[str]:
     """Return the tracked files below ``root`` that go into the source package, sorted."""
     try:
@@ -135,7 +140,7 @@ def build(
     CommandError names ``log`` when the build fails.
     """
     surroundings = surroundings or Surroundings()
-    base = chroot.base(cache, suite, [*_TOOLS, *build_dependencies(root)])
+    base = environment(root, cache, suite)
     results = cache.absolute() / "builds" / f"openssi-{key(root, generated, base.name, surroundings)}"
     if not results.is_dir():
         with files.lock(results.with_suffix(".lock")):
@@ -168,6 +173,21 @@ def _build(
     except BaseException:
         shutil.rmtree(temporary)
         raise
+
+
+def lint(cache: Path, suite: str, changes: Path, log: Path) -> None:
+    """Run lintian of ``suite`` over the packages that the .changes file names; raise CommandError when it has anything to say."""
+    base = chroot.base(cache, suite, ["lintian"])
+    with chroot.Chroot(base) as session:
+        for path in changes.parent.iterdir():
+            session.copy_in(path, f"/lint/{path.name}")
+        log.unlink(missing_ok=True)
+        # fmt: off
+        session.run([
+            "lintian", "--allow-root", "--fail-on=error,warning", "--tag-display-limit=0", "--info",
+            f"/lint/{changes.name}",
+        ], log_to=log, timeout=600)
+        # fmt: on
 
 
 def build_command(what: Version, surroundings: Surroundings) -> tuple[Sequence[str], dict[str, str]]:
