@@ -116,8 +116,10 @@ def lock(
         _acquire(fd, path, timeout, waiting)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{socket.gethostname()} pid {os.getpid()} since {time.strftime('%F %T')}\n".encode(), 0)
-        yield
-        os.ftruncate(fd, 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(fd, 0)
     finally:
         os.close(fd)
 

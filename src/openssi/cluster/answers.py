@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 from openssi import config
@@ -74,14 +74,33 @@ def hostname(text: str) -> str:
 
 
 def card(text: str, nics: Sequence[Nic]) -> Nic:
-    """Return the card called ``text``; ValueError lists those that are configured."""
+    """Return the card called ``text``; ValueError lists those that are configured.
+
+    ``NAME,MAC,ADDRESS/PREFIX`` describes one that is not in this machine: for a tree that boots elsewhere.
+    """
+    if text.count(",") == 2:
+        return described(text)
     for nic in nics:
         if nic.name == text:
-            if nic.network.prefixlen > 29:
-                raise ValueError(f"{nic}: no room for other nodes; expected a prefix of 29 or less")
+            if not 8 <= nic.network.prefixlen <= 29:
+                raise ValueError(f"{nic}: expected a prefix of 8 to 29, so that there is room for nodes")
             return nic
     known = ", ".join(nic.name for nic in nics) or "none"
     raise ValueError(f"card '{text}': expected one with an address (configured: {known})")
+
+
+def described(text: str) -> Nic:
+    """Return the card that ``NAME,MAC,ADDRESS/PREFIX`` describes; ValueError otherwise."""
+    name, mac, address = text.split(",")
+    try:
+        found = Nic(name, table.mac(mac), IPv4Interface(address))
+    except ValueError as problem:
+        raise ValueError(f"card '{text}': {problem}") from None
+    table.address(found.ip)
+    check_address(found.ip, found.network)
+    if not 8 <= found.network.prefixlen <= 29:
+        raise ValueError(f"card '{text}': expected a prefix of 8 to 29")
+    return found
 
 
 def virtual(text: str, nics: Sequence[Nic]) -> str | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from openssi import files
+from openssi import files, run
 from openssi.cluster import derive, fstab, state, table
 from openssi.cluster.answers import Complete, hostname
 from openssi.cluster.journal import Journal
@@ -25,6 +25,7 @@ CDSLS = ("etc/nodename", "etc/hostname", "etc/machine-id", "etc/network/interfac
 # … and as a directory that the initrd mounts.
 PERNODE = ("var/lib/systemd", "var/lib/nfs", "var/lib/serf", "var/lib/chrony")
 LOCK = "var/lib/openssi/create.lock"
+TREE_LOCK = ".tftpboot.lock"  # beside the tree, as openssi.netboot.sync has it
 UNITS = "usr/lib/systemd/system"
 # Debian enables these on installation; serf runs under our unit, the others are NFS versions that are not spoken.
 MASKED = ("serf.service",)
@@ -83,7 +84,27 @@ def make(root: Path, given: Complete, say: Callable[[str], None]) -> list[str]:
 def undo(root: Path, say: Callable[[str], None]) -> None:
     """Give the machine back as it was before make(); nothing to do when there was none."""
     with locked(root):
+        if root == Path("/"):
+            _stop(say)
         Journal(root).undo(say)
+
+
+def _stop(say: Callable[[str], None]) -> None:
+    """End what runs from the cluster's directories on the live system, and unmount them."""
+    commands = [["systemctl", "stop", "openssi-*"]] if Path("/run/systemd/system").is_dir() else []
+    commands += [["umount", "--lazy", point] for point in mounted(Path("/proc/self/mountinfo").read_text())]
+    for argv in commands:
+        try:
+            run.run(argv, timeout=120)
+            say(run.pasteable(argv))
+        except Error as problem:
+            say(f"warning: {problem}")
+
+
+def mounted(mountinfo: str) -> list[str]:
+    """Return the mount points, the last mounted first, that show a directory of /cluster/node<N> (proc(5), mountinfo)."""
+    lines = [line.split() for line in mountinfo.splitlines()]
+    return [words[4] for words in reversed(lines) if re.match(r"/cluster/node[0-9]+(/|$)", words[3])]
 
 
 def settings(given: Complete) -> Settings:
@@ -180,9 +201,9 @@ def _settings_files(root: Path, cluster: Cluster, number: int) -> list[Step]:
     key = root / state.SERF_KEY
     secret = key.read_bytes() if key.exists() else base64.b64encode(secrets.token_bytes(32)) + b"\n"
     # Never replaced: a lock is its file's inode.
-    lock = [] if (root / state.LOCK).exists() else [File(state.LOCK, "")]
+    locks = [File(path, "") for path in (state.LOCK, TREE_LOCK) if not (root / path).exists()]
     return [
-        *lock,
+        *locks,
         File(state.PERNODE, _PERNODE_TEXT + "".join(f"/{path}\n" for path in PERNODE)),
         File(state.SERF_KEY, secret, mode=0o600),
         File(state.SETTINGS, cluster.settings.text),
@@ -288,10 +309,10 @@ def firewall(nic: str) -> list[str]:
     return lines + [f"  {ports:18} {what}" for ports, what in FIREWALL]
 
 
-def summary(given: Complete, names: Mapping[int, str]) -> list[str]:
+def summary(given: Complete) -> list[str]:
     """Return the answers as lines to confirm."""
     return [
-        f"node {given.number} ({names.get(given.number, '')}) on {given.nic}, network boot {given.protocol}",
+        f"node {given.number} on {given.nic}, network boot {given.protocol}",
         f"cluster {given.clustername}" + (f", CVIP {given.cvip}" if given.cvip else ", no CVIP"),
         f"root served at {given.service_address}, failover {'yes' if given.failover else 'no'}",
         f"waiting machines get {given.pool[0]} to {given.pool[1]}",

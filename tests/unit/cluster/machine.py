@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 
 from openssi.cluster.nics import Nic
+from openssi.netboot import loaders
 
 NIC = Nic("eth1", "52:54:00:00:00:01", IPv4Interface("10.0.0.1/24"))
 OUTER = Nic("eth0", "52:54:00:00:00:f1", IPv4Interface("192.168.1.5/24"), dynamic=True)
@@ -59,3 +60,15 @@ def picture(root: Path) -> Picture:
         content = os.fsencode(path.readlink()) if kind == "link" else path.read_bytes() if kind == "file" else b""
         found[str(path.relative_to(root))] = (kind, stat.S_IMODE(info.st_mode) if kind != "link" else 0, content)
     return found
+
+
+def bootable(root: Path) -> Path:
+    """Put stand-ins for a kernel, its boot image and the loaders into the tree."""
+    for name in ("boot/vmlinuz-6.12.1-amd64", "boot/openssi-initrd.img-6.12.1-amd64"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(name)
+    for loader in loaders.LOADERS["amd64"]:
+        path = root / loader.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(loader.name)
+    return root
