@@ -75,3 +75,13 @@ def docs(_: Context) -> None:
     suite = settings.load(ROOT).repository.suite
     made = documents.build(ROOT, cache_directory(ROOT), suite, OUT / "docs", OUT / "log/docs.log")
     print(f"out/docs: {len(made)} files")
+
+
+@task(help={"name": "of kernels/NAME.toml", "version": "that one instead of the newest"})
+def qualify(_: Context, name: str = "trixie-amd64", version: str = "") -> None:
+    """Move the kernel that the repository holds to the newest of the mirror."""
+    from openssi_build import caches, kernels
+
+    before, now = kernels.qualify(ROOT, caches.cache_directory(ROOT), name, version=version or None)
+    changed = "as it was" if before == now else f"before: {before.version}" if before else "the first"
+    print(f"{name}: {now.package} {now.version} with {now.image} ({changed}); inv build-repo publishes it")

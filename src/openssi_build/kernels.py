@@ -1,7 +1,12 @@
-"""The kernels that the cluster is qualified on: fetched by apt, unpacked by content."""
+"""The kernels that the cluster is qualified on: Debian's own packages, held at one version, unpacked by content.
+
+What is held is written into the repository, ``kernels/<name>.toml`` beside the pool that has the packages, so that it
+goes where the repository goes and is there when the mirror has moved on.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import tempfile
@@ -21,7 +26,41 @@ class Description:
     package: str
     suite: str
     architecture: str = "amd64"
-    version: str | None = None  # that one and no other; by default the newest
+    version: str | None = None  # that one and no other; by default the newest when first built, then held
+    sha256: str | None = None  # of the image package's .deb; another one is refused
+
+    def __post_init__(self) -> None:
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError("key 'sha256': expected 64 hexadecimal digits")
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is recorded of a kernel: its packages as the mirror had them."""
+
+    package: str  # the metapackage
+    suite: str
+    architecture: str
+    version: str
+    image: str  # the image package, and its version
+    image_version: str
+    files: dict[str, str]  # SHA256 by file name: the image, then the metapackage
+
+    def fits(self, wanted: Description) -> bool:
+        """Return True when this is a kernel that ``wanted`` describes."""
+        same = (self.package, self.suite, self.architecture) == (wanted.package, wanted.suite, wanted.architecture)
+        return (
+            same and wanted.version in (None, self.version) and wanted.sha256 in (None, next(iter(self.files.values())))
+        )
+
+    def toml(self) -> str:
+        """Return the record as a file."""
+        fields = ("package", "suite", "architecture", "version", "image", "image_version")
+        lines = [f'{name.replace("_", "-")} = "{getattr(self, name)}"\n' for name in fields]
+        sums = [f'"{name}" = "{digest}"\n' for name, digest in self.files.items()]
+        return "# The kernel that this repository holds; `inv qualify` moves it.\n" + "".join(
+            [*lines, "\n[files]\n", *sums]
+        )
 
 
 @dataclass(frozen=True)
@@ -48,16 +87,131 @@ def describe(root: Path, name: str) -> Description:
     return config.load(path, Description)
 
 
-def qualified(root: Path, cache: Path, name: str = "trixie-amd64") -> QualifiedKernel:
-    """Return the kernel that kernels/<name>.toml describes, fetched and unpacked where the cache lacks it."""
+def record(root: Path, name: str) -> Path:
+    """Return where the tree's repository says which kernel it holds."""
+    return root / "out" / "repo" / "kernels" / f"{name}.toml"
+
+
+def held(root: Path, name: str) -> Held | None:
+    """Return the kernel that the tree's repository holds, or None before the first build."""
+    path = record(root, name)
+    return config.load(path, Held) if path.exists() else None
+
+
+def qualified(
+    root: Path, cache: Path, name: str = "trixie-amd64", *, mirror: apt.Mirror | None = None
+) -> QualifiedKernel:
+    """Return the kernel that kernels/<name>.toml describes, fetched and unpacked where the cache lacks it.
+
+    Without ``version`` there it is the newest one when this is called for the first time, and the same one ever
+    after, until qualify() moves it. Error when a version is neither at hand nor on the mirror.
+    """
     wanted = describe(root, name)
-    source = apt.Apt(cache, wanted.suite, wanted.architecture)
-    meta_word = wanted.package + (f"={wanted.version}" if wanted.version else "")
-    meta = source.download([meta_word])[meta_word]
-    image = _image_package(source, meta_word)
-    debs = source.download([image])
-    tree = unpack(cache, debs[image])
-    return QualifiedKernel(name, abi(tree), (debs[image], meta), tree)
+    kernel = held(root, name)
+    if kernel is None or not kernel.fits(wanted):
+        kernel = _choose(root, cache, name, wanted, mirror)
+        _hold(root, name, kernel)
+    return _ready(root, cache, name, kernel, mirror)
+
+
+def qualify(
+    root: Path, cache: Path, name: str = "trixie-amd64", *, mirror: apt.Mirror | None = None, version: str | None = None
+) -> tuple[Held | None, Held]:
+    """Hold the newest kernel of the mirror, or ``version``; return what was held before and what is held now."""
+    wanted = describe(root, name)
+    if wanted.version and version != wanted.version:
+        raise Error(f"kernels/{name}.toml: version: fixed at {wanted.version}", hint="change it there")
+    before = held(root, name)
+    apt.Apt(cache, wanted.suite, wanted.architecture, mirror).update(max_age=0)
+    kernel = _choose(root, cache, name, wanted, mirror, version)
+    _hold(root, name, kernel)
+    _ready(root, cache, name, kernel, mirror)
+    return before, kernel
+
+
+def _hold(root: Path, name: str, kernel: Held) -> None:
+    path = record(root, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_if_changed(path, kernel.toml())
+
+
+def _choose(
+    root: Path, cache: Path, name: str, wanted: Description, mirror: apt.Mirror | None, version: str | None = None
+) -> Held:
+    """Return the record of ``version``, of the version that is described, or of the newest on the mirror."""
+    version = version or wanted.version
+    kept = cache.absolute() / "kernels" / f"{wanted.package}_{version}_{wanted.suite}_{wanted.architecture}.toml"
+    if version and kept.exists():
+        kernel = config.load(kept, Held)
+    else:
+        kernel = _look_up(apt.Apt(cache, wanted.suite, wanted.architecture, mirror), name, wanted, version)
+        kept = kept.with_name(f"{wanted.package}_{kernel.version}_{wanted.suite}_{wanted.architecture}.toml")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        files.write_if_changed(kept, kernel.toml())
+    if not kernel.fits(wanted):
+        image, digest = next(iter(kernel.files.items()))
+        raise Error(f"kernels/{name}.toml: sha256: {image} of the mirror has {digest}")
+    return kernel
+
+
+def _look_up(source: apt.Apt, name: str, wanted: Description, version: str | None) -> Held:
+    there = [each.version for each in source.versions(wanted.package)]
+    if not there or (version and version not in there):
+        raise Error(
+            f"kernels/{name}.toml: {wanted.package} {version or ''}".rstrip()
+            + f": neither in the cache nor on the mirror of Debian {wanted.suite}",
+            hint=f"the mirror has {', '.join(there) or 'none'}: set version to one of them, or leave it out",
+        )
+    word = f"{wanted.package}={version}" if version else wanted.package
+    meta = source.show([word])[word]
+    image_word = _image_package(source, word)
+    image = source.show([image_word])[image_word]
+    return Held(
+        wanted.package, wanted.suite, wanted.architecture, meta.version, image.name, image.version,
+        {image.filename: image.sha256, meta.filename: meta.sha256},
+    )  # fmt: skip
+
+
+def _ready(root: Path, cache: Path, name: str, kernel: Held, mirror: apt.Mirror | None) -> QualifiedKernel:
+    """Return the kernel with its packages at hand: from the cache, the repository's pool, or the mirror."""
+    words = (f"{kernel.image}={kernel.image_version}", f"{kernel.package}={kernel.version}")
+    debs = []
+    for word, (filename, digest) in zip(words, kernel.files.items(), strict=True):
+        path = cache.absolute() / "debs" / digest / filename
+        if not path.exists() and not _from_pool(root, path, digest):
+            _download(kernel, name, word, path, apt.Apt(cache, kernel.suite, kernel.architecture, mirror))
+        debs.append(path)
+    tree = unpack(cache, debs[0])
+    return QualifiedKernel(name, abi(tree), tuple(debs), tree)
+
+
+def _from_pool(root: Path, path: Path, digest: str) -> bool:
+    """Copy a package that the cache has lost from the tree's repository; return False when it is not there."""
+    for found in sorted((root / "out" / "repo" / "pool").rglob(path.name)):
+        if _sha256(found) == digest:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with files.replacing(path) as stream, found.open("rb") as content:
+                shutil.copyfileobj(content, stream, 1 << 20)
+            return True
+    return False
+
+
+def _download(kernel: Held, name: str, word: str, path: Path, source: apt.Apt) -> None:
+    gone = Error(
+        f"{word}: held by kernels/{name}.toml of the repository, but gone from cache, repository and mirror",
+        hint="inv qualify moves to the newest",
+    )
+    try:
+        found = source.download([word])[word]
+    except Error:
+        raise gone from None
+    if found != path:
+        raise gone
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _image_package(source: apt.Apt, meta: str) -> str:
@@ -78,11 +232,7 @@ def abi(tree: Path) -> str:
 
 def unpack(cache: Path, deb: Path) -> Path:
     """Return the unpacked tree of a kernel's image package, kept by content; depmod writes its tables."""
-    import hashlib
-
-    with deb.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    tree = cache.absolute() / "kernels" / digest[:16]
+    tree = cache.absolute() / "kernels" / _sha256(deb)[:16]
     if tree.exists():
         return tree
     with files.lock(tree.with_suffix(".lock")):
