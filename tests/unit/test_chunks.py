@@ -22,7 +22,7 @@ class Memory:
         return name
 
 
-FORM = Form(lambda text: text.splitlines(keepends=True), lambda line: line.split(b" ")[0], 400)
+FORM = Form(lambda text: text.splitlines(keepends=True), lambda line: line.split(b" ")[0], 400, 6)
 keys = st.binary(min_size=1, max_size=3).map(bytes.hex).map(str.encode)
 lines = st.lists(st.integers(0, 10**9), max_size=3).map(lambda tails: [b"%d" % tail for tail in tails])
 

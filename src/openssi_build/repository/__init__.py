@@ -5,6 +5,6 @@ The state is the published tree. What lies in the cache can be thrown away and i
 
 from openssi_build.repository.publish import publish, rollback
 from openssi_build.repository.release import Signer
-from openssi_build.repository.snapshots import Change, Snapshot, every, newest
+from openssi_build.repository.snapshots import Change, Changes, Snapshot, changes, every, newest
 
-__all__ = ["Change", "Signer", "Snapshot", "every", "newest", "publish", "rollback"]
+__all__ = ["Change", "Changes", "Signer", "Snapshot", "changes", "every", "newest", "publish", "rollback"]

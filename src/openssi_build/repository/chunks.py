@@ -20,6 +20,7 @@ class Form(NamedTuple):
     split: Callable[[bytes], list[bytes]]
     key: Callable[[bytes], Key]
     target: int  # mean bytes of a chunk: small ones change cheaply, big ones compress well
+    effort: int  # of compression, 1 to 9
 
 
 class Chunk(NamedTuple):

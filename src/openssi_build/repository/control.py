@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from openssi.errors import Error
 
-_FIELD = re.compile(rb"([!-9;-~]+):([^\n\0]*(?:\n[ \t]+[^\s\0][^\n\0]*)*)\n")
+_FIELD = re.compile(rb"[!-,.-9;-~][!-9;-~]*")
+_LOWER: dict[bytes, bytes] = {}
+_CONTINUES = (b" ", b"\t", b"")
 _NAME = re.compile(rb"[a-z0-9][a-z0-9.+-]+")
 _VERSION = re.compile(rb"(?:[0-9]+:)?[0-9A-Za-z.+~-]+")
 _WORD = re.compile(rb"[a-z0-9-]+")
@@ -59,18 +61,55 @@ def fields(text: bytes, where: str) -> dict[bytes, bytes]:
 
     Error when it is not deb822, holds more than one stanza, repeats a field or is not UTF-8.
     """
-    text = text.strip(b"\n") + b"\n"
-    found = _FIELD.findall(text)
-    result = dict(found)
-    if len(result) != len({name.lower() for name in result}) or len(result) != len(found):
-        raise Error(f"{where}: control data: a field appears twice")
-    if sum(map(len, result)) + sum(map(len, result.values())) + 2 * len(result) != len(text):
-        raise Error(f"{where}: control data: not fields of the form 'Name: value'")
+    result: dict[bytes, bytes] = {}
+    seen: set[bytes] = set()
+    name = b""
+    more: list[bytes] = []
+    for line in text.strip(b"\n").split(b"\n"):
+        if line[:1] in _CONTINUES:
+            if not name or line.isspace() or not line:
+                raise _not_fields(where, line)
+            more.append(line)
+            continue
+        if more:
+            result[name] = b"\n".join((result[name], *more))
+            more = []
+        name, colon, value = line.partition(b":")
+        lower = _LOWER.get(name) or _lower(name)
+        if not colon or not lower:
+            raise _not_fields(where, line)
+        if lower in seen:
+            raise Error(f"{where}: control data: {name.decode()}: the field is there twice")
+        seen.add(lower)
+        result[name] = value
+    if more:
+        result[name] = b"\n".join((result[name], *more))
+    if not text.isascii():
+        _check_utf8(text, where)
+    if b"\0" in text:
+        raise Error(f"{where}: control data: not text: it has a NUL byte")
+    return result
+
+
+def _lower(name: bytes) -> bytes:
+    """Return a field's name in lower case, or nothing when it is none; the names there are come again and again."""
+    if not _FIELD.fullmatch(name):
+        return b""
+    if len(_LOWER) < 1000:
+        _LOWER[name] = name.lower()
+    return name.lower()
+
+
+def _not_fields(where: str, line: bytes) -> Error:
+    shown = line[:40].decode("utf-8", "replace")
+    return Error(f"{where}: control data: not of the form 'Name: value': {shown!r}")
+
+
+def _check_utf8(text: bytes, where: str) -> None:
     try:
         text.decode()
     except UnicodeDecodeError:
         raise Error(f"{where}: control data: not UTF-8") from None
-    return result
 
 
 def _need(found: dict[bytes, bytes], name: bytes, form: re.Pattern[bytes], where: str) -> bytes:
@@ -93,29 +132,29 @@ def binary(text: bytes, where: str) -> Binary:
     section = found.get(b"Section", b"").strip()
     if section and not _SECTION.fullmatch(section):
         raise Error(f"{where}: control data: Section: '{section.decode()}' is not valid")
-    lines = [b"Package: " + package + b"\n"]
-    description = translation = b""
-    for name, value in found.items():
-        if name == b"Description":
-            value, translation, description = _description(package, value.strip())
-            lines.append(b"Description: " + value + b"\n")
-            if translation:
-                lines.append(b"Description-md5: " + description + b"\n")
-        elif name != b"Package" and name.lower() not in _OURS:
-            lines.append(name + b":" + value + b"\n")
-    return Binary(package, version, architecture, source, section, b"".join(lines), translation, description)
+    translation = description = b""
+    if b"Description" in found:
+        found[b"Description"], translation, description = _description(package, found[b"Description"].strip())
+    return Binary(package, version, architecture, source, section, _head(found), translation, description)
+
+
+def _head(found: dict[bytes, bytes]) -> bytes:
+    """Return the fields as Packages has them, Package first: python-apt and others look for it there."""
+    lines = [b"Package: %s\n" % found.pop(b"Package").strip()]
+    if not _OURS.isdisjoint([_LOWER.get(name, name) for name in found]):
+        found = {name: value for name, value in found.items() if name.lower() not in _OURS}
+    lines += [b"%s:%s\n" % field for field in found.items()]
+    return b"".join(lines)
 
 
 def _description(package: bytes, value: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the short description, the stanza of Translation-en and the MD5 that ties them."""
+    """Return the field's value in Packages, the stanza of Translation-en, and the MD5 that ties them."""
     short, _, long = value.partition(b"\n")
     if not long:
-        return short, b"", b""
+        return b" " + short, b"", b""
     digest = md5(value + b"\n", usedforsecurity=False).hexdigest().encode()
-    stanza = b"".join(
-        (b"Package: ", package, b"\nDescription-md5: ", digest, b"\nDescription-en: ", value, b"\n\n"),
-    )
-    return short, stanza, digest
+    stanza = b"Package: %s\nDescription-md5: %s\nDescription-en: %s\n\n" % (package, digest, value)
+    return b" %s\nDescription-md5: %s" % (short, digest), stanza, digest
 
 
 def packages_stanza(found: Binary, path: str, size: int, sha256: str) -> bytes:

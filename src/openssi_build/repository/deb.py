@@ -11,15 +11,26 @@ import lzma
 import mmap
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING
 
 from openssi.errors import Error
+
+if TYPE_CHECKING:
+    from zstandard import ZstdDecompressor
 
 # A header of ar(5): name, four fields we do not need, size, and the two bytes that end it.
 _MEMBER = re.compile(rb"([^\n]{16})[^\n]{32}([0-9]{1,10}) *`\n", re.S)
 _LIMIT = 64 << 20  # dictionaries above this are no package's
 _PIECE = 8 << 20  # what is decompressed at a time
 _CONTROL_LIMIT = 32 << 20  # of control.tar, decompressed
+
+# What stands in front of the entry it belongs to: GNU's long names and link targets, pax records.
+_NAMING = frozenset((b"L", b"K", b"x", b"g"))
+_WITHOUT_CONTENT = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
+_NAME_LIMIT = 1 << 20
+_PAX_LENGTH = re.compile(rb"([0-9]{1,9}) ")
 
 Archive = bytes | mmap.mmap
 Span = tuple[bytes, int, int]  # suffix of the member's name, offset, size
@@ -58,18 +69,22 @@ def _expected(archive: Archive, found: list[Span], where: str) -> tuple[Span, Sp
     return (names[1][11:], control_at, control_size), (names[2][8:], data_at, data_size)
 
 
+@cache
+def _zstd_decompressor() -> ZstdDecompressor:
+    import zstandard
+
+    return zstandard.ZstdDecompressor(max_window_size=_LIMIT)
+
+
 def _zstd(packed: bytes) -> Iterator[bytes]:
     import zstandard
 
     try:
-        size = zstandard.frame_content_size(packed)
-        if 0 <= size <= _PIECE and zstandard.get_frame_parameters(packed).window_size <= _LIMIT:
+        if 0 <= zstandard.frame_content_size(packed) <= _PIECE:
             # The quick way leaves out what follows the first frame; dpkg writes one.
-            yield zstandard.ZstdDecompressor(max_window_size=_LIMIT).decompress(packed, max_output_size=_PIECE)
+            yield _zstd_decompressor().decompress(packed, max_output_size=_PIECE)
             return
-        with zstandard.ZstdDecompressor(max_window_size=_LIMIT).stream_reader(
-            packed, read_across_frames=True
-        ) as stream:
+        with _zstd_decompressor().stream_reader(packed, read_across_frames=True) as stream:
             while piece := stream.read(_PIECE):
                 yield piece
     except zstandard.ZstdError as problem:
@@ -86,75 +101,57 @@ def _gzip(packed: bytes) -> Iterator[bytes]:
         yield piece
 
 
-def _stream(packed: bytes, kind: type[lzma.LZMADecompressor] | type[bz2.BZ2Decompressor]) -> Iterator[bytes]:
-    stream = kind() if kind is bz2.BZ2Decompressor else lzma.LZMADecompressor(memlimit=2 * _LIMIT)
-    piece = stream.decompress(packed, _PIECE)
-    yield piece
+def _stream(packed: bytes, stream: lzma.LZMADecompressor | bz2.BZ2Decompressor) -> Iterator[bytes]:
+    yield stream.decompress(packed, _PIECE)
     while not stream.eof:
         if stream.needs_input:
             raise ValueError("truncated")
         yield stream.decompress(b"", _PIECE)
 
 
+_DECODERS: dict[bytes, Callable[[bytes], Iterator[bytes]]] = {
+    b".xz": lambda packed: _stream(packed, lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * _LIMIT)),
+    b".zst": _zstd,
+    b".gz": _gzip,
+    b"": lambda packed: iter((packed,)),
+    b".bz2": lambda packed: _stream(packed, bz2.BZ2Decompressor()),
+    b".lzma": lambda packed: _stream(packed, lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=2 * _LIMIT)),
+}
+
+
 def pieces(packed: bytes, suffix: bytes, where: str) -> Iterator[bytes]:
     """Yield what ``packed`` holds, a few MiB at a time; Error when it is damaged or ``suffix`` is unknown."""
+    if suffix not in _DECODERS:
+        raise Error(f"{where}: compression {suffix.decode('ascii', 'replace')}: expected .xz, .zst, .gz or none")
     try:
-        if suffix in (b".xz", b".lzma"):
-            yield from _stream(packed, lzma.LZMADecompressor)
-        elif suffix == b".zst":
-            yield from _zstd(packed)
-        elif suffix == b".gz":
-            yield from _gzip(packed)
-        elif suffix == b".bz2":
-            yield from _stream(packed, bz2.BZ2Decompressor)
-        elif suffix == b"":
-            yield packed
-        else:
-            raise Error(f"{where}: compression {suffix.decode('ascii', 'replace')}: expected .xz, .zst, .gz or none")
+        yield from _DECODERS[suffix](packed)
     except (lzma.LZMAError, zlib.error, OSError, ValueError, EOFError) as problem:
         raise Error(f"{where}: damaged: {problem}") from None
 
 
-class _Tar:
-    """A tar archive that is read forward only."""
-
-    def __init__(self, source: Iterator[bytes], where: str) -> None:
-        self._source = source
-        self._where = where
-        self._buffer = b""
-        self._at = 0
-
-    def take(self, size: int) -> bytes:
-        """Return the next ``size`` bytes and go past them."""
-        while len(self._buffer) - self._at < size:
-            more = next(self._source, None)
-            if more is None:
-                raise Error(f"{self._where}: damaged: tar archive ends early")
-            behind = self._at - len(self._buffer)
-            self._buffer = more if behind >= 0 else self._buffer[self._at :] + more
-            self._at = max(behind, 0)
-        self._at += size
-        return self._buffer[self._at - size : self._at]
-
-    def skip(self, size: int) -> None:
-        """Go past ``size`` bytes without having them."""
-        self._at += size
-
-
 def _octal(field: bytes, where: str) -> int:
-    digits = field.strip(b" \0")
     try:
         if field[:1] == b"\x80":  # GNU's binary form for sizes over 8 GiB
             return int.from_bytes(field[1:], "big")
+        digits = field.strip(b" \0")
+        if digits and not digits.isdigit():
+            raise ValueError
         return int(digits, 8) if digits else 0
     except ValueError:
-        raise Error(f"{where}: damaged: bad size in a tar header") from None
+        raise Error(f"{where}: damaged: bad number in a tar header") from None
 
 
-def _pax_path(records: bytes) -> bytes | None:
+def _check(header: bytes, where: str) -> None:
+    """Raise Error unless ``header``, which lacks ustar's magic, has a tar header's sum."""
+    if _octal(header[148:156], where) != sum(header) - sum(header[148:156]) + 8 * 0x20:
+        raise Error(f"{where}: damaged: no tar header where one belongs")
+
+
+def _pax_path(records: bytes) -> bytes:
+    """Return the path in pax records, ``<length> <key>=<value>\\n`` each, or nothing."""
     at = 0
-    path = None
-    while match := re.compile(rb"([0-9]{1,9}) ").match(records, at):
+    path = b""
+    while match := _PAX_LENGTH.match(records, at):
         end = at + int(match[1])
         if end <= match.end() or end > len(records):
             break
@@ -165,47 +162,66 @@ def _pax_path(records: bytes) -> bytes | None:
     return path
 
 
+def _refilled(source: Iterator[bytes], buffer: bytes, at: int, size: int, where: str) -> tuple[bytes, int]:
+    """Return a buffer and an offset in it behind which there are ``size`` bytes; ``at`` may lie behind ``buffer``."""
+    while len(buffer) - at < size:
+        more = next(source, None)
+        if more is None:
+            raise Error(f"{where}: damaged: tar archive ends early")
+        behind = at - len(buffer)
+        buffer = more if behind >= 0 else buffer[at:] + more
+        at = max(behind, 0)
+    return buffer, at
+
+
 def entries(source: Iterator[bytes], where: str, wanted: bytes = b"") -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yield ``(name, type, content)`` of each entry of a tar archive; the content only of a file named ``wanted``.
+    """Yield ``(name, type, content)`` of each entry of a tar archive; the content only of what is named ``wanted``.
 
     Names lose their leading ``./``. Types are those of ustar's typeflag, ``b"0"`` for a plain file.
     """
-    tar = _Tar(source, where)
-    take, skip = tar.take, tar.skip
-    long: bytes | None = None
+    buffer, at, long = b"", 0, b""
     while True:
-        header = take(512)
-        if header[0] == 0:
+        if len(buffer) - at < 512:
+            buffer, at = _refilled(source, buffer, at, 512, where)
+        header = buffer[at : at + 512]
+        at += 512
+        if not header[0]:
             return
-        if header[257:262] != b"ustar" and _octal(header[148:156], where) != sum(header) - sum(header[148:156]) + 256:
-            raise Error(f"{where}: damaged: no tar header where one belongs")
+        if header[257:262] != b"ustar":
+            _check(header, where)
         size = _octal(header[124:136], where)
         kind = header[156:157]
-        if kind in b"LxgK" and kind != b"":
-            if size > 1 << 20:
+        content = b""
+        if kind in _NAMING:
+            if size > _NAME_LIMIT:
                 raise Error(f"{where}: damaged: a name of {size} bytes in a tar header")
-            extra = take(size + -size % 512)[:size]
-            if kind == b"L":
-                long = extra.rstrip(b"\0")
-            elif kind == b"x":
-                long = _pax_path(extra) or long
+            buffer, at = _refilled(source, buffer, at, size, where)
+            long = _long_name(kind, buffer[at : at + size]) or long
+            at += size + -size % 512
             continue
-        name = long or _short_name(header)
-        long = None
+        if kind in _WITHOUT_CONTENT:
+            size = 0
+        name, long = long or _short_name(header), b""
         if name[:2] == b"./":
             name = name[2:]
-        stored = 0 if kind in b"12345" else size
-        if name == wanted and wanted:
+        if wanted and name == wanted:
             if size > _CONTROL_LIMIT:
                 raise Error(f"{where}: {wanted.decode()}: {size} bytes are too many")
-            yield name, kind, take(stored + -stored % 512)[:stored]
-        else:
-            yield name, kind, b""
-            skip(stored + -stored % 512)
+            buffer, at = _refilled(source, buffer, at, size, where)
+            content = buffer[at : at + size]
+        yield name, kind, content
+        at += size + -size % 512
+
+
+def _long_name(kind: bytes, extra: bytes) -> bytes:
+    """Return the name that an entry in front of another gives it, or nothing."""
+    if kind == b"L":
+        return extra.rstrip(b"\0")
+    return _pax_path(extra) if kind == b"x" else b""
 
 
 def _short_name(header: bytes) -> bytes:
-    name = header[:100].split(b"\0", 1)[0]
+    name = header[:100].partition(b"\0")[0]
     if header[345] and header[257:263] == b"ustar\0":
         return header[345:500].split(b"\0", 1)[0] + b"/" + name
     return name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cmp_to_key
 from hashlib import sha256
@@ -12,7 +12,7 @@ from openssi.errors import Error
 from openssi_build.repository import control, deb, pool, tables
 from openssi_build.repository.chunks import Table
 from openssi_build.repository.pool import Incoming, Package
-from openssi_build.repository.snapshots import Change
+from openssi_build.repository.snapshots import Change, Changes, Snapshot
 from openssi_build.settings import Repository
 
 
@@ -201,7 +201,14 @@ def _installed(repository: Path, stanza: bytes) -> tuple[list[bytes], bytes]:
     return deb.names(archive, data, path), place
 
 
-def counts(tables_now: dict[str, Table], count: Callable[[Table], int]) -> tuple[int, int]:
-    """Return the number of binary and of source packages."""
-    binaries = sum(count(table) for name, table in tables_now.items() if name.startswith("packages-"))
-    return binaries, count(tables_now["sources"])
+def counts(edited: dict[str, Table], before: Snapshot | None, changes: Changes) -> tuple[int, int]:
+    """Return the number of binary and of source packages: counted, or reckoned from the snapshot before."""
+    if before is None:
+        binaries = sum(sum(1 for _ in table.items()) for name, table in edited.items() if name.startswith("packages-"))
+        return binaries, sum(1 for _ in edited["sources"].items())
+    packages, sources = before.packages, before.sources
+    for sign, each in ((1, changes.added), (-1, changes.dropped)):
+        of_source = sum(change.architecture == "source" for change in each)
+        sources += sign * of_source
+        packages += sign * (len(each) - of_source)
+    return packages, sources

@@ -6,9 +6,9 @@ import mmap
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from openssi import files
 from openssi.errors import Error
@@ -18,17 +18,15 @@ from openssi_build.repository.store import Seen, seen
 _MAPPED = 32 << 20  # bigger files are mapped instead of read
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """A file that belongs into the pool: where it is, where it shall be, and how it looked when it was read."""
 
-    origin: Path
+    origin: str
     path: str  # below the repository
     note: Seen
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+class Package(NamedTuple):
     """A .deb or a .dsc with the files that it names, and what the indexes say of it."""
 
     identity: tuple[bytes, bytes, bytes]  # package, version, architecture or ``source``
@@ -39,7 +37,7 @@ class Package:
     incoming: tuple[Incoming, ...]  # the .deb, or the .dsc first
 
 
-def content(path: Path) -> tuple[bytes | mmap.mmap, os.stat_result]:
+def content(path: str | Path) -> tuple[bytes | mmap.mmap, os.stat_result]:
     """Return the bytes of ``path`` (mapped when they are many) and its stat(); Error when it can't be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -64,25 +62,23 @@ def directory(component: str, source: str) -> str:
     return f"pool/{component}/{source[:4] if source.startswith('lib') else source[0]}/{source}"
 
 
-def _place(origin: Path, repository: str, proper: str) -> str:
+def _place(origin: str, repository: str, proper: str) -> str:
     """Return where below the repository a file shall lie; one that is in the pool already stays where it is."""
-    text = str(origin)
-    return text[len(repository) :] if text.startswith(repository + "pool/") else proper
+    return origin[len(repository) :] if origin.startswith(f"{repository}pool/") else proper
 
 
-def read_deb(origin: Path, repository: str, component: str) -> Package:
+def read_deb(origin: str, repository: str, component: str, *, contents: bool = True) -> Package:
     """Return what is to be said of the .deb ``origin``; Error names it and what is wrong.
 
-    ``repository`` is the absolute path of the repository with a slash at its end.
+    ``repository`` is the absolute path of the repository with a slash at its end. Without ``contents`` the paths that
+    the package installs are left out, and with them nearly all the work.
     """
-    where = str(origin)
     archive, status = content(origin)
     digest = sha256(archive).hexdigest()
-    control_span, data_span = deb.members(archive, where)
-    found = control.binary(deb.control(archive, control_span, where), where)
-    paths = deb.names(archive, data_span, where)
-    upstream = found.version.rpartition(b":")[2]
-    name = b"%s_%s_%s.deb" % (found.package, upstream, found.architecture)
+    control_span, data_span = deb.members(archive, origin)
+    found = control.binary(deb.control(archive, control_span, origin), origin)
+    paths = deb.names(archive, data_span, origin) if contents else []
+    name = b"%s_%s_%s.deb" % (found.package, found.version.rpartition(b":")[2], found.architecture)
     path = _place(origin, repository, f"{directory(component, found.source.decode())}/{name.decode()}")
     return Package(
         (found.package, found.version, found.architecture),
@@ -94,30 +90,30 @@ def read_deb(origin: Path, repository: str, component: str) -> Package:
     )
 
 
-def read_dsc(origin: Path, repository: str, component: str) -> Package:
+def read_dsc(origin: str, repository: str, component: str) -> Package:
     """Return what is to be said of the source package ``origin``; its files must lie beside it."""
     text, status = content(origin)
-    found = control.source(bytes(text), str(origin))
+    found = control.source(bytes(text), origin)
     digest = sha256(text).hexdigest()
     upstream = found.version.rpartition(b":")[2].decode()
     proper = directory(component, found.package.decode())
     path = _place(origin, repository, f"{proper}/{found.package.decode()}_{upstream}.dsc")
     incoming = [Incoming(origin, path, seen(status, digest))]
     for each in found.files:
-        part = origin.with_name(each.name)
+        part = str(Path(origin).with_name(each.name))
         data, status = content(part)
         if len(data) != each.size or sha256(data).hexdigest() != each.sha256:
-            raise Error(f"{part}: not the file that {origin.name} names: size or SHA256 differs")
+            raise Error(f"{part}: not the file that {Path(origin).name} names: size or SHA256 differs")
         incoming.append(Incoming(part, _place(part, repository, f"{proper}/{each.name}"), seen(status, each.sha256)))
     stanza = control.sources_stanza(found, path, len(text), digest)
     return Package((found.package, found.version, b"source"), stanza, b"", b"", [], tuple(incoming))
 
 
-def read(origin: Path, repository: str, component: str, architectures: Sequence[str]) -> Package:
+def read(origin: str, repository: str, component: str, architectures: Sequence[str]) -> Package:
     """Return what is to be said of a .deb or a .dsc; Error for other files and other architectures."""
-    if origin.suffix == ".dsc":
+    if origin.endswith(".dsc"):
         return read_dsc(origin, repository, component)
-    if origin.suffix not in (".deb", ".udeb", ".ddeb"):
+    if not origin.endswith(".deb"):
         raise Error(f"{origin}: expected a .deb or a .dsc")
     package = read_deb(origin, repository, component)
     architecture = package.identity[2].decode()
@@ -129,22 +125,27 @@ def read(origin: Path, repository: str, component: str, architectures: Sequence[
     return package
 
 
+def temporary(target: Path) -> Path:
+    """Return the name under which put() writes ``target``."""
+    return target.with_name(f".{target.name}.new")
+
+
 def put(repository: Path, each: Incoming) -> Seen:
     """Copy a file to its place in the pool, durably and atomically, and return how it looks there."""
     target = repository / each.path
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.new")
+    new = temporary(target)
     try:
-        with each.origin.open("rb") as source, temporary.open("wb") as copy:
+        with Path(each.origin).open("rb") as source, new.open("wb") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
             copy.flush()
             os.fchmod(copy.fileno(), 0o644)
             os.fsync(copy.fileno())
-        data, status = content(temporary)
+        data, status = content(new)
         if sha256(data).hexdigest() != each.note.sha256:
             raise Error(f"{each.origin}: changed while it was read")
-        temporary.replace(target)
+        new.replace(target)
         files.sync_directory(target.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
     return seen(status, each.note.sha256)

@@ -1,7 +1,7 @@
 """Numbered snapshots: each publish is written as one, then linked into its public places.
 
 A snapshot is the directory ``snapshots/<number>``: the indexes and Release files of both trees under their public names,
-a link to the pool, and ``snapshot.json``. It is complete before the first public name changes, so what was interrupted is
+a link to the pool, ``snapshot.json``, and ``changes.json`` with what came and went. It is complete before the first public name changes, so what was interrupted is
 carried to its end by the next writer.
 """
 
@@ -11,26 +11,35 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from openssi import files
 from openssi.errors import Error
+from openssi_build.repository.release import rfc2822
 
 DIRECTORY = "snapshots"
 SIGNED = ("Release.gpg", "Release", "InRelease")  # in the order they become public
 _RECORD = "snapshot.json"
+_CHANGES = "changes.json"
 _STAGING = ".new"
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """A package that came or went."""
 
     package: str
     version: str
     architecture: str  # or ``source``
-    paths: tuple[str, ...]  # its files below the repository
+    paths: tuple[str, ...]  # its files below the repository that came or went with it
+
+
+class Changes(NamedTuple):
+    """What a snapshot has that the one before had not, and the other way round."""
+
+    added: tuple[Change, ...]
+    dropped: tuple[Change, ...]
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,6 @@ class Snapshot:
     indexes: dict[str, str]  # SHA256 of every index file by its path below the repository
     packages: int
     sources: int
-    added: tuple[Change, ...] = ()
-    dropped: tuple[Change, ...] = ()
     new: bool = field(default=False, compare=False)  # this call published it
 
     @property
@@ -68,13 +75,28 @@ def read(repository: Path, number: int) -> Snapshot:
     path = repository / DIRECTORY / str(number) / _RECORD
     try:
         document = json.loads(path.read_bytes())
-        for name in ("added", "dropped"):
-            document[name] = tuple(Change(**{**each, "paths": tuple(each["paths"])}) for each in document[name])
-        return Snapshot(**{**document, "releases": tuple(document["releases"]), "new": False})
+        return Snapshot(**{**document, "releases": tuple(document["releases"])})
     except FileNotFoundError:
         known = ", ".join(map(str, _numbers(repository))) or "none"
         raise Error(f"{path.parent}: no such snapshot", hint=f"there are: {known}") from None
     except (ValueError, TypeError, KeyError) as problem:
+        raise Error(f"{path}: damaged: {problem}") from None
+
+
+def changes(repository: Path, number: int) -> Changes:
+    """Return what came and went with snapshot ``number``; Error when that is not readable."""
+    path = repository / DIRECTORY / str(number) / _CHANGES
+    try:
+        document = json.loads(path.read_bytes())
+        added, dropped = (
+            tuple(
+                Change(name, version, architecture, tuple(paths))
+                for name, version, architecture, paths in document[field]
+            )
+            for field in Changes._fields
+        )
+        return Changes(added, dropped)
+    except (OSError, ValueError, TypeError, KeyError) as problem:
         raise Error(f"{path}: damaged: {problem}") from None
 
 
@@ -98,10 +120,11 @@ def stage(repository: Path) -> Path:
     return staging
 
 
-def complete(repository: Path, staging: Path, snapshot: Snapshot) -> None:
+def complete(repository: Path, staging: Path, snapshot: Snapshot, changed: Changes) -> None:
     """Make the prepared ``staging`` the snapshot it is, durably."""
     (staging / "pool").symlink_to("../../pool")
-    document = {name: value for name, value in asdict(snapshot).items() if name != "new"}
+    files.write(staging / _CHANGES, json.dumps(changed._asdict()) + "\n")
+    document = {name: value for name, value in vars(snapshot).items() if name != "new"}
     files.write(staging / _RECORD, json.dumps(document, indent=1, sort_keys=True) + "\n")
     staging.rename(repository / snapshot.directory)
     files.sync_directory(repository / DIRECTORY)
@@ -193,21 +216,20 @@ def clean(repository: Path, kept: list[Snapshot]) -> None:
         (repository / name).unlink(missing_ok=True)
 
 
-def table(records: list[Snapshot]) -> list[dict[str, str]]:
-    """Return the rows of a table of ``records``: number, date, packages, what changed."""
-    from openssi_build.repository.release import rfc2822
-
+def table(repository: Path) -> list[dict[str, str]]:
+    """Return the rows of a table of all snapshots, oldest first: number, date, packages, what changed."""
     rows = []
-    for each in records:
-        changes = [f"+{change.package} {change.version}" for change in each.added]
-        changes += [f"-{change.package} {change.version}" for change in each.dropped]
-        shown = ", ".join(changes[:4]) + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
+    for each in every(repository):
+        changed = changes(repository, each.number)
+        words = [f"+{change.package} {change.version}" for change in changed.added]
+        words += [f"-{change.package} {change.version}" for change in changed.dropped]
+        shown = ", ".join(words[:4]) + (f" and {len(words) - 4} more" if len(words) > 4 else "")
         rows.append(
             {
                 "snapshot": str(each.number),
                 "date": rfc2822(each.date),
                 "packages": f"{each.packages} + {each.sources} sources",
-                "changes": shown or each.note,
+                "changes": "; ".join(filter(None, (each.note, shown))),
             }
         )
     return rows

@@ -23,33 +23,40 @@ class Stale(Error):  # noqa: N818 - it is no fault of the user's and is never sh
     """The cache lacks something, or it is damaged: make it again from the published tree."""
 
 
-def _gzip_member(text: bytes) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)  # 31: with gzip's header, which zlib leaves undated
+def _gzip_member(text: bytes, effort: int) -> bytes:
+    packer = zlib.compressobj(effort, zlib.DEFLATED, 31)  # 31: with gzip's header, which zlib leaves undated
     return packer.compress(text) + packer.flush()
 
 
-def _zstd_frame(text: bytes) -> bytes:
+def _zstd_frame(text: bytes, effort: int) -> bytes:
     import zstandard
 
-    return zstandard.ZstdCompressor(level=19, write_checksum=True, write_content_size=True).compress(text)
+    return zstandard.ZstdCompressor(level=3 * effort, write_checksum=True, write_content_size=True).compress(text)
 
 
-def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    yield from pieces
+def _joiner(empty: bytes) -> Callable[[Iterable[bytes]], Iterator[bytes]]:
+    def join(pieces: Iterable[bytes]) -> Iterator[bytes]:
+        some = False
+        for piece in pieces:
+            some = True
+            yield piece
+        if not some:
+            yield empty
+
+    return join
 
 
 class Compression(NamedTuple):
     """How a chunk is compressed, and how compressed chunks become a file that apt reads whole."""
 
-    pack: Callable[[bytes], bytes]
+    pack: Callable[[bytes, int], bytes]  # a text, and the effort from 1 to 9
     join: Callable[[Iterable[bytes]], Iterator[bytes]]
-    empty: bytes  # what join() makes a file of when there is no chunk
 
 
 COMPRESSIONS = {
-    "xz": Compression(xz.block, xz.stream, b""),
-    "gz": Compression(_gzip_member, _joined, _gzip_member(b"")),
-    "zst": Compression(_zstd_frame, _joined, b"\x28\xb5\x2f\xfd\x20\x00\x01\x00\x00"),  # RFC 8878: one raw block of 0
+    "xz": Compression(xz.block, xz.stream),
+    "gz": Compression(_gzip_member, _joiner(_gzip_member(b"", 9))),
+    "zst": Compression(_zstd_frame, _joiner(b"\x28\xb5\x2f\xfd\x20\x00\x01\x00\x00")),  # RFC 8878: a raw block of 0
 }
 
 
@@ -81,8 +88,8 @@ class Store:
             self._checked.add(name)
         return name
 
-    def compressed(self, name: str, form: str, text: bytes | None = None) -> bytes:
-        """Return the chunk ``name`` in the compressed form ``form``, made when it is not kept yet."""
+    def compressed(self, name: str, form: str, effort: int) -> bytes:
+        """Return the chunk ``name`` in the compressed form ``form``, made with ``effort`` when it is not kept yet."""
         path = self.directory / f"{name}.{form}"
         try:
             kept = path.read_bytes()
@@ -90,7 +97,7 @@ class Store:
                 return kept[_DIGEST:]
         except FileNotFoundError:
             pass
-        packed = COMPRESSIONS[form].pack(self.text(name) if text is None else text)
+        packed = COMPRESSIONS[form].pack(self.text(name), effort)
         files.write(path, sha256(packed).digest() + packed, durable=False)
         return packed
 

@@ -37,8 +37,9 @@ def _path(line: bytes) -> bytes:
     return line[: line.rindex(b" ")].rstrip(b" ")
 
 
-STANZAS = Form(_stanzas, _package, 384 << 10)
-CONTENTS = Form(_lines, _path, 64 << 10)  # one package's paths lie far apart, so many chunks change with it
+STANZAS = Form(_stanzas, _package, 256 << 10, effort=6)
+# One package's paths lie far apart, so many chunks change with it; and few clients fetch Contents.
+CONTENTS = Form(_lines, _path, 128 << 10, effort=3)
 
 
 def contents_line(path: bytes, locations: Iterable[bytes]) -> bytes:
