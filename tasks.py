@@ -54,6 +54,14 @@ def test(_: Context, only: str = "", match: str = "") -> None:
     checks.test(ROOT, only=only, match=match)
 
 
+@task(help={"strict": "fail when a derived package can't be built, instead of leaving it out"})
+def build_repo(_: Context, strict: bool = False) -> None:
+    """Build all packages and publish them, signed, in out/repo (10 minutes; seconds when nothing changed)."""
+    from openssi_build import build, caches, settings
+
+    build.build_repository(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), strict=strict)
+
+
 @task(help={"strict": "fail at the first package that can't be built"})
 def derived(_: Context, strict: bool = False) -> None:
     """Build Debian's packages that we patch (procps), from source, in a clean chroot."""

@@ -40,3 +40,15 @@ def cache() -> Path:
     from openssi_build.caches import cache_directory
 
     return cache_directory(ROOT)
+
+
+@pytest.fixture(scope="session")
+def built_repo(root: Path, cache: Path) -> Path:
+    """The repository that `inv build-repo` makes of this tree, all packages and the kernel in it, kept by content.
+
+    It is signed by a key of the tests; the keyring lies at its top. It does not expire and must not be written to.
+    """
+    needs("mmdebstrap", "gpg")
+    from openssi_build import build, settings
+
+    return build.repository_by_content(root, cache, settings.load(root))

@@ -18,6 +18,7 @@ from openssi import files
 from openssi.errors import CommandError, Error
 from openssi.run import output
 from openssi_build import chroot
+from openssi_build.apt import Mirror
 
 # Part of the key of every cached build: raise it when build() makes something else of the same tree.
 _RECIPE = 1
@@ -72,9 +73,9 @@ def build_dependencies(root: Path) -> list[str]:
     return sorted("debhelper" if name == "debhelper-compat" else name for name in names)
 
 
-def environment(root: Path, cache: Path, suite: str) -> Path:
+def environment(root: Path, cache: Path, suite: str, mirror: Mirror | None = None) -> Path:
     """Return the tarball of the chroot of ``suite`` that has what a build of the tree ``root`` needs."""
-    return chroot.base(cache, suite, [*_TOOLS, *build_dependencies(root)])
+    return chroot.base(cache, suite, [*_TOOLS, *build_dependencies(root)], mirror=mirror)
 
 
 def shipped(root: Path) -> list[str]:
@@ -132,15 +133,16 @@ def build(
     generated: Mapping[str, bytes],
     log: Path,
     *,
+    mirror: Mirror | None = None,
     surroundings: Surroundings | None = None,
 ) -> list[Path]:
     """Return the source package's files and the .debs of the tree ``root``, sorted, in the cache.
 
     ``generated`` holds the files that are not in git, by path. An unchanged tree is not built again.
-    CommandError names ``log`` when the build fails.
+    Error names what failed and ``log``.
     """
     surroundings = surroundings or Surroundings()
-    base = environment(root, cache, suite)
+    base = environment(root, cache, suite, mirror)
     results = cache.absolute() / "builds" / f"openssi-{key(root, generated, base.name, surroundings)}"
     if not results.is_dir():
         with files.lock(results.with_suffix(".lock")):
@@ -164,7 +166,12 @@ def _build(
             owner = f"{surroundings.user}:{surroundings.user}"
             session.run(["chown", "--recursive", "--no-dereference", owner, surroundings.directory])
             argv, env = build_command(what, surroundings)
-            session.run(argv, cwd=surroundings.directory, env=env, user=owner, log_to=log, timeout=_BUILD_TIMEOUT)
+            try:
+                session.run(argv, cwd=surroundings.directory, env=env, user=owner, log_to=log, timeout=_BUILD_TIMEOUT)
+            except CommandError as problem:
+                raise Error(
+                    f"{what.source} {what.version}: does not build: {_reason(log)}", hint=f"see {log}"
+                ) from problem
             for path in sorted(place.iterdir()):
                 if path.is_file():
                     session.copy_out(f"{surroundings.directory}/{path.name}", temporary)
@@ -173,6 +180,13 @@ def _build(
     except BaseException:
         shutil.rmtree(temporary)
         raise
+
+
+def _reason(log: Path) -> str:
+    """Return the line of a build's log that says most."""
+    lines = log.read_text("utf-8", "replace").splitlines()
+    telling = [line for line in lines if "error:" in line.lower() or line.startswith("make: ***")]
+    return (telling or lines or ["no output"])[0].strip()
 
 
 def lint(cache: Path, suite: str, changes: Path, log: Path) -> None:

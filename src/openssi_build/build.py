@@ -1,0 +1,219 @@
+"""`inv build-repo`: from the tree to the signed repository, as one list of steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from openssi import files
+from openssi_build import apt, archive, deb, derived, kernels, repository, signing
+from openssi_build.repository import Snapshot
+from openssi_build.settings import Settings, Signing
+
+KERNEL = "trixie-amd64"
+
+
+@dataclass
+class Build:
+    """One run: what goes in, and what the steps have made so far."""
+
+    root: Path
+    cache: Path
+    repo: Path  # where the repository is published
+    settings: Settings
+    signer: signing.Signer
+    strict: bool = False
+    say: Callable[[str], None] = print  # what a step has to tell while it runs
+    packages: list[Path] = field(default_factory=list)  # .deb and .dsc files to be published
+    problems: list[str] = field(default_factory=list)
+    snapshot: Snapshot | None = None
+
+    @property
+    def log(self) -> Path:
+        """Where the logs of child programs lie."""
+        return self.root / "out" / "log"
+
+    @property
+    def mirror(self) -> apt.Mirror:
+        """Debian's mirror."""
+        return apt.mirror(self.settings.repository)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: ``act`` does it and returns what came of it, in a few words."""
+
+    name: str
+    usual: str  # how long it takes on two cores when nothing is cached
+    act: Callable[[Build], str]
+
+
+def _environment(build: Build) -> str:
+    """Make the chroot that the packages are built in."""
+    suite = build.settings.repository.suite
+    tarball = deb.environment(build.root, build.cache, suite, build.mirror)
+    return f"Debian {suite}, {_size(tarball.stat().st_size)}"
+
+
+def _own(build: Build) -> str:
+    """Build our own source package."""
+    repository = build.settings.repository
+    generated = archive.generated(build.root, repository, build.signer.public_keys())
+    log = build.log / "openssi.log"
+    made = deb.build(build.root, build.cache, repository.suite, generated, log, mirror=build.mirror)
+    return _take(build, made)
+
+
+def _derived(build: Build) -> str:
+    """Build Debian's packages that we patch."""
+    made = derived.build_all(
+        build.root, build.cache,
+        suite=build.settings.repository.suite, mirror=build.mirror, strict=build.strict, say=build.say,
+    )  # fmt: skip
+    build.problems.extend(made.problems)
+    return _take(build, made.files)
+
+
+def _kernel(build: Build) -> str:
+    """Fetch the qualified kernel from Debian."""
+    kernel = kernels.qualified(build.root, build.cache, KERNEL)
+    _take(build, kernel.debs)
+    return kernel.abi
+
+
+def _publish(build: Build) -> str:
+    """Index, sign and publish everything."""
+    repo = build.settings.repository
+    snapshot = repository.publish(
+        build.repo, build.packages,
+        settings=repo, cache=build.cache, signer=build.signer,
+        waiting=lambda holder: build.say(f"waiting for {holder}"),
+    )  # fmt: skip
+    build.snapshot = snapshot
+    keys = build.signer.public_keys()
+    files.write_if_changed(build.repo / Path(archive.KEYRING).name, keys)
+    files.write_if_changed(build.repo / "openssi.sources", archive.sources(build.root, repo))
+    return f"snapshot {snapshot.number}" + ("" if snapshot.new else ", as it was")
+
+
+STEPS = (
+    Step("build environment", "2 min", _environment),
+    Step("openssi packages", "1 min", _own),
+    Step("derived packages", "6 min", _derived),
+    Step("qualified kernel", "1 min", _kernel),
+    Step("publish", "10 s", _publish),
+)
+
+
+def run(build: Build, steps: Sequence[Step], console: Console) -> None:
+    """Carry out ``steps`` one after the other, showing each with its time; the first Error ends it."""
+    build.say = lambda line: console.print(f"      {line}", highlight=False)
+    for number, step in enumerate(steps, 1):
+        label = f"[{number}/{len(steps)}] {step.name}"
+        start = time.monotonic()
+        with _shown(f"{label} (about {step.usual} when nothing is cached)", console):
+            result = step.act(build)
+        took = time.monotonic() - start
+        console.print(f"{label}: {result}" + (f" ({took:.0f} s)" if took >= 1 else ""), highlight=False, markup=False)
+
+
+def _shown(text: str, console: Console) -> Progress:
+    """Return the line with the running clock, which is gone when the step is over; nothing where there is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    progress.add_task(text)
+    return progress
+
+
+def build_repository(root: Path, cache: Path, settings: Settings, *, strict: bool = False) -> None:
+    """Build and publish everything into ``out/repo`` and say what is there and how to use it.
+
+    With ``strict`` a derived package that can't be built is an Error; else it is left out and named at the end.
+    """
+    console = Console()
+    with signing.signer(settings.signing, root) as signer:
+        build = Build(root, cache, root / "out" / "repo", settings, signer, strict)
+        run(build, STEPS, console)
+        _summary(build, console)
+
+
+def repository_by_content(root: Path, cache: Path, settings: Settings) -> Path:
+    """Return a repository of everything that the tree ``root`` makes, in the cache under the name of its content.
+
+    For tests and trial clusters: it is signed by a key of the cache and never expires. Safe for processes side by side.
+    """
+    settings = replace(settings, repository=replace(settings.repository, valid_for_days=0), signing=Signing())
+    with signing.signer(Signing(key_variable="OPENSSI_NO_SUCH_KEY"), cache / "trial") as signer:
+        build = Build(root, cache, Path(), settings, signer, strict=True)
+        quiet = Console(quiet=True)
+        run(build, [step for step in STEPS if step.act is not _publish], quiet)
+        # Everything lies in the cache under its own content's name.
+        content = json.dumps([sorted(map(str, build.packages)), repr(settings), signer.fingerprints])
+        key = hashlib.sha256(content.encode()).hexdigest()[:16]
+        build.repo = cache / "repositories" / key
+        with files.lock(cache / "repositories" / f"{key}.lock"):
+            run(build, [step for step in STEPS if step.act is _publish], quiet)
+            _forget(build.repo.parent, build.repo)
+    return build.repo
+
+
+def _forget(directory: Path, used: Path) -> None:
+    """Remove the repositories in ``directory`` that nobody has used for two days."""
+    os.utime(used)
+    for repo in directory.iterdir():
+        if repo.is_dir() and time.time() - repo.stat().st_mtime > 2 * 86400:
+            shutil.rmtree(repo, ignore_errors=True)
+
+
+def _take(build: Build, made: Sequence[Path]) -> str:
+    wanted = [path for path in made if path.suffix in (".deb", ".dsc")]
+    build.packages.extend(wanted)
+    binaries = sum(path.suffix == ".deb" for path in wanted)
+    return f"{binaries} packages, {len(wanted) - binaries} source"
+
+
+def _size(count: float) -> str:
+    """Return ``count`` bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _summary(build: Build, console: Console) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("package")
+    table.add_column("version")
+    table.add_column("size", justify="right")
+    for path in sorted(build.packages, key=lambda each: each.name):
+        if path.suffix == ".deb":
+            name, version, _ = path.stem.split("_")
+            table.add_row(name, version.replace("%3a", ":"), _size(path.stat().st_size))
+    console.print()
+    console.print(table)
+    assert build.snapshot
+    keys = build.signer.keys()
+    lines = [
+        "",
+        f"repository  {build.repo} (snapshot {build.snapshot.number}, {build.snapshot.packages} packages)",
+        *(f"key         {key.fingerprint} {key.user_id}" for key in keys),
+        f"address     {build.settings.repository.uri or 'none yet: set repository uri in openssi.toml'}",
+        "serve it    python3 -m http.server --directory out/repo 8000",
+        "client      README.md, 'On a client'",
+    ]
+    if signing.is_development(build.settings.signing):
+        lines.append("warning: signed by the development key of this checkout: see [signing] in openssi.toml")
+    lines += [f"warning: {problem}" for problem in build.problems]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
