@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import debian
 import pytest
 from conftest import needs
 
@@ -142,7 +143,9 @@ def test_an_ordinary_user_makes_and_uses_chroots_too(ordinary_user: list[str], r
     # Not below tmp_path: pytest makes that for its own user alone. The modules are copied, for the checkout may be closed to others.
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         home = Path(name)
-        shutil.copytree(root / "src", home / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        # So is python-debian, which the venv has and the host's interpreter need not have.
+        for package in (root / "src/openssi", root / "src/openssi_build", Path(debian.__file__).parent):
+            shutil.copytree(package, home / "src" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
         (home / "program.py").write_text(program)
         if ordinary_user:
             run.run(["chown", "-R", ordinary_user[1].partition("=")[2], home])
