@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
@@ -21,6 +22,7 @@ from openssi.errors import Error
 
 QEMU = "qemu-system-x86_64"
 _PROBE_S = 10.0
+_SOCKET_PATH = 107  # unix(7)
 
 
 @cache
@@ -57,14 +59,37 @@ def qemu_command(name: str, *, memory_mib: int = 512, machine: str = "q35", acce
     ]  # fmt: skip
 
 
+def _console(console: str, monitor: str) -> list[str]:
+    """Return the words for a serial console and a monitor on these character devices."""
+    return [
+        "-chardev",
+        console,
+        "-serial",
+        "chardev:console",
+        "-chardev",
+        monitor,
+        "-mon",
+        "chardev=monitor,mode=control",
+    ]
+
+
+def _connect(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(path))
+    return connection
+
+
 class Machine:
     """A running qemu whose serial console is ours.
 
     ``argv`` is the whole qemu command but for the console. In ``directory`` (made if need be) lie
-    ``<name>.log``, all that the console said, and ``<name>.err``, what qemu said.
+    ``<name>.log``, all that the console said, and ``<name>.err``, what qemu said. With ``lasting`` console and monitor
+    are sockets in that directory and the guest outlives us: attach() takes it up again, detach() lets it go.
     """
 
-    def __init__(self, name: str, argv: Sequence[str | os.PathLike[str]], directory: Path) -> None:
+    def __init__(
+        self, name: str, argv: Sequence[str | os.PathLike[str]], directory: Path, *, lasting: bool = False
+    ) -> None:
         self.name = name
         self.directory = directory
         self.log = directory / f"{name}.log"
@@ -72,6 +97,8 @@ class Machine:
         self._argv = list(argv)
         self._process: subprocess.Popen[bytes] | None = None
         self._console: socket.socket | None = None
+        self._monitor: socket.socket | None = None
+        self._lasting = lasting
         self._heard = bytearray()
         self._seen = 0  # where the next wait() starts
 
@@ -103,21 +130,85 @@ class Machine:
         self.log.write_bytes(b"")
         self._heard.clear()
         self._seen = 0
+        if self._lasting:
+            self._start_lasting()
+            return
         # A socket's path is limited to 107 bytes; descriptors are not.
-        ours, theirs = socket.socketpair()
-        argv = [
-            *self._argv,
-            "-chardev",
-            f"socket,id=console,fd={theirs.fileno()}",
-            "-serial",
-            "chardev:console",
-            "-monitor",
-            "none",
+        pairs = [socket.socketpair() for _ in range(2)]
+        fds = [theirs.fileno() for _, theirs in pairs]
+        words = [f"socket,id=console,fd={fds[0]}", f"socket,id=monitor,fd={fds[1]}"]
+        try:
+            self._process = run.start([*self._argv, *_console(*words)], log_to=self._errors, pass_fds=fds)
+        finally:
+            for _, theirs in pairs:
+                theirs.close()
+        (self._console, _), (self._monitor, _) = pairs
+        self._console.setblocking(False)
+
+    @property
+    def console_socket(self) -> Path:
+        """Where the console of a lasting machine listens."""
+        return self.directory / f"{self.name}.console"
+
+    @property
+    def monitor_socket(self) -> Path:
+        """Where the monitor (QMP) of a lasting machine listens."""
+        return self.directory / f"{self.name}.monitor"
+
+    def _start_lasting(self) -> None:
+        for path in (self.console_socket, self.monitor_socket):
+            if len(os.fsencode(path)) > _SOCKET_PATH:
+                raise Error(f"{path}: over {_SOCKET_PATH} bytes, too long for a socket", hint="use a shorter directory")
+            path.unlink(missing_ok=True)
+        words = [
+            f"socket,id=console,path={self.console_socket},server=on,wait=off,logfile={self.log},logappend=on",
+            f"socket,id=monitor,path={self.monitor_socket},server=on,wait=off",
         ]
-        with theirs:
-            self._process = run.start(argv, log_to=self._errors, pass_fds=(theirs.fileno(),))
-        ours.setblocking(False)
-        self._console = ours
+        self._process = run.start([*self._argv, *_console(*words)], log_to=self._errors)
+        end = time.monotonic() + _PROBE_S
+        while not (self.console_socket.exists() and self.monitor_socket.exists()):
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise Error(f"{self.name}: qemu did not start{self._tail()}")
+            time.sleep(0.02)
+        self.attach()
+
+    def attach(self) -> None:
+        """Take up a lasting machine that runs: connect to its console and monitor; Error when nobody is there."""
+        try:
+            self._console, self._monitor = _connect(self.console_socket), _connect(self.monitor_socket)
+        except OSError as problem:
+            raise Error(f"{self.name}: no running machine ({problem.strerror})", hint="inv lab starts it") from None
+        self._console.setblocking(False)
+
+    def detach(self) -> None:
+        """Let go of the console and the monitor; a lasting machine runs on."""
+        for each in (self._console, self._monitor):
+            if each is not None:
+                each.close()
+        self._console = self._monitor = None
+
+    def monitor(self, command: str, **arguments: object) -> object:
+        """Carry out a QMP ``command`` and return what it returns (QEMU QMP Reference Manual); Error when it fails."""
+        if self._monitor is None:
+            raise Error(f"{self.name}: not started")
+        self._monitor.settimeout(30)
+        stream = self._monitor.makefile("rw", encoding="utf-8")
+        for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+            stream.write(json.dumps(request) + "\n")
+            stream.flush()
+            answer: dict[str, object] = {}
+            while "return" not in answer and "error" not in answer:
+                line = stream.readline()
+                if not line:
+                    raise Error(f"{self.name}: the monitor is gone{self._tail()}")
+                answer = json.loads(line)  # beside answers: the greeting and events
+        if "error" in answer:
+            raise Error(f"{self.name}: {command}: {answer['error']}")
+        return answer["return"]
+
+    def set_link(self, device: str, up: bool) -> None:
+        """Plug the cable of the network ``device`` (its id) in, or pull it."""
+        self.monitor("set_link", name=device, up=up)
 
     def wait(self, pattern: str, timeout: float, *, fail: str | None = None) -> re.Match[str]:
         """Return the next match of ``pattern`` on the console, searched from behind the match before it.
@@ -171,8 +262,10 @@ class Machine:
 
     @property
     def running(self) -> bool:
-        """True while qemu lives."""
-        return self._process is not None and self._process.poll() is None
+        """True while qemu lives; of a machine that was attached to: as long as its console is there."""
+        if self._process is None:
+            return self._console is not None
+        return self._process.poll() is None
 
     def wait_end(self, timeout: float) -> int:
         """Wait until qemu ends by itself (power off); return its exit status."""
@@ -196,9 +289,7 @@ class Machine:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._listen(0)
-        if self._console is not None:
-            self._console.close()
-            self._console = None
+        self.detach()
 
     def _listen(self, timeout: float) -> bool:
         """Take in what the console says within ``timeout`` seconds; return True if it said something."""
@@ -211,9 +302,13 @@ class Machine:
         except (BlockingIOError, ConnectionResetError):
             return False
         if not said:
+            if self._process is None:
+                self.detach()
             time.sleep(min(timeout, 0.05))
             return False
         self._heard += said
+        if self._lasting:
+            return True  # qemu writes the log
         with self.log.open("ab") as stream:
             stream.write(said)
         return True

@@ -10,14 +10,24 @@ from openssi.cluster.state import Cluster
 from openssi.errors import Error
 from openssi.netboot import dhcp, images, loaders, tree
 from openssi.netboot.sync import Changes
+from openssi.netboot.sync import check as compare
 from openssi.netboot.sync import sync as put
+from openssi.netboot.tree import Plan
 
 
 def sync(cluster: Cluster) -> Changes:
     """Bring the tftp tree up to date with the table, the kernels and the initrds; Error when there is none to serve."""
+    return put(cluster.root / dhcp.TREE, _plan(cluster))
+
+
+def check(cluster: Cluster) -> Changes:
+    """Return what sync() would do; nothing is written."""
+    return compare(cluster.root / dhcp.TREE, _plan(cluster))
+
+
+def _plan(cluster: Cluster) -> Plan:
     root = cluster.root
-    plan = tree.plan(derive.network(cluster), cluster.nodes, images.installed(root), loaders.installed(root))
-    return put(root / dhcp.TREE, plan)
+    return tree.plan(derive.network(cluster), cluster.nodes, images.installed(root), loaders.installed(root))
 
 
 def activate(root: Path) -> None:

@@ -54,6 +54,7 @@ PACKAGES = (
     "psmisc",
     "pxelinux",
     "python3",
+    "python3-jinja2",
     "python3-zstandard",
     "serf",
     "shim-signed",
@@ -109,6 +110,7 @@ def guest_files() -> dict[str, str]:
             "ExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,38400,9600 - linux\n"
         ),
         "/root/.profile": "PS1='# '\nstty cols 500 2>/dev/null\n",
+        "/root/.inputrc": "set enable-bracketed-paste off\n",
     }
 
 
@@ -196,6 +198,10 @@ def _customize(machine: Machine) -> str:
             ': >"$1/etc/machine-id"',
             'chroot "$1" ssh-keygen -A >/dev/null',
             'rm -rf "$1"/var/lib/apt/lists/*',
+            # mmdebstrap's own, which it removes after this
+            'rm -f "$1/usr/sbin/policy-rc.d" "$1/usr/sbin/start-stop-daemon.REAL"',
+            # The trial stays on this machine: the packages that it takes are there, or in our repository.
+            'for each in "$1"/etc/apt/sources.list.d/*; do mv "$each" "$1/root/debian.sources"; done',
             'chroot "$1" grub-mkimage --format=i386-pc --prefix="(hd0,msdos1)/boot/grub" '
             f"--output=/lab/core.img {modules}",
             'mv "$1/lab" "$1.lab"',

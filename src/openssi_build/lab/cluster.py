@@ -1,0 +1,153 @@
+"""The machines of a trial cluster: a first node on a Debian disk, empty machines on the same private switch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen
+from types import TracebackType
+from typing import Self
+
+from openssi import run
+from openssi.errors import Error
+from openssi.qemu import Machine, qemu_command
+
+NETWORK = "10.10.0"
+SERVICE = f"{NETWORK}.254"
+_HOST = "10.0.2.2"  # how a guest reaches this machine's loopback through qemu's user network
+
+
+def mac(number: int) -> str:
+    """Return the hardware address of machine ``number`` on the interconnect."""
+    return f"52:54:00:0a:0a:{number:02x}"
+
+
+def disk_command(base: Path, disk: Path) -> list[str | Path]:
+    """Return the command that makes ``disk``: what is written to it stays apart from ``base``."""
+    return ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base.absolute(), disk]
+
+
+def first_command(disk: Path, switch: Path, *, memory_mib: int = 1024) -> list[str]:
+    """Return the qemu command of the first node: its disk, one card to the outside, one on the interconnect."""
+    return [
+        *qemu_command("node1", memory_mib=memory_mib),
+        "-drive", f"if=none,id=disk,format=qcow2,file={disk},cache=unsafe,discard=unmap",
+        "-device", "virtio-blk-pci,drive=disk,addr=0xf",
+        "-netdev", "user,id=outside,ipv6=off",
+        "-device", "virtio-net-pci,netdev=outside,addr=0x10,romfile=",
+        "-netdev", f"vde,id=inside,sock={switch}",
+        "-device", f"virtio-net-pci,id=card,netdev=inside,addr=0x11,mac={mac(1)},romfile=",
+    ]  # fmt: skip
+
+
+def node_command(number: int, switch: Path, *, memory_mib: int = 768, extra: Sequence[str] = ()) -> list[str]:
+    """Return the qemu command of an empty machine that boots from the interconnect."""
+    return [
+        *qemu_command(f"node{number}", memory_mib=memory_mib),
+        "-netdev", f"vde,id=inside,sock={switch}",
+        "-device", f"virtio-net-pci,id=card,netdev=inside,addr=0x11,mac={mac(number)},bootindex=1",
+        *extra,
+    ]  # fmt: skip
+
+
+@dataclass
+class Lab:
+    """A directory with a switch, a server of the repository and machines; all end with the ``with`` block unless ``lasting``."""
+
+    directory: Path
+    repo: Path
+    lasting: bool = False
+    machines: dict[int, Machine] = field(default_factory=dict)
+    _helpers: list[Popen[bytes]] = field(default_factory=list)
+    port: int = 0
+
+    def __enter__(self) -> Self:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self._start_switch()
+            self._serve()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.lasting and kind is None:
+            for machine in self.machines.values():
+                machine.detach()
+        else:
+            self.stop()
+
+    def stop(self) -> None:
+        """Cut the power of everything."""
+        for machine in self.machines.values():
+            machine.kill()
+        for helper in reversed(self._helpers):
+            run.stop(helper)
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int(self._switch_pid.read_text()), signal.SIGTERM)
+        self._switch_pid.unlink(missing_ok=True)
+
+    @property
+    def switch(self) -> Path:
+        """The switch's directory of sockets."""
+        return self.directory / "switch"
+
+    @property
+    def url(self) -> str:
+        """The repository as the first node reaches it."""
+        return f"http://{_HOST}:{self.port}"
+
+    def _start_switch(self) -> None:
+        shutil.rmtree(self.switch, ignore_errors=True)
+        # In the foreground it ends with its standard input.
+        run.run(["vde_switch", "-sock", self.switch, "-daemon", "-pidfile", self._switch_pid])
+        _until((self.switch / "ctl").exists, "vde_switch", self.directory)
+
+    @property
+    def _switch_pid(self) -> Path:
+        return self.directory / "switch.pid"
+
+    def _serve(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", self.repo, str(self.port)]
+        self._helpers.append(run.start(argv, log_to=self.directory / "repository.log"))
+        _until(lambda: _answers(self.port), "http.server", self.directory / "repository.log")
+
+    def first(self, base: Path) -> Machine:
+        """Start the first node on a copy of the disk ``base``."""
+        disk = self.directory / "node1.qcow2"
+        run.run(disk_command(base, disk))
+        return self.start(1, first_command(disk, self.switch))
+
+    def start(self, number: int, argv: Sequence[str]) -> Machine:
+        """Start machine ``number`` with the qemu command ``argv``."""
+        machine = Machine(f"node{number}", argv, self.directory, lasting=self.lasting)
+        self.machines[number] = machine
+        machine.start()
+        return machine
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def _until(ready: Callable[[], bool], what: str, log: Path) -> None:
+    end = time.monotonic() + 20
+    while not ready():
+        if time.monotonic() > end:
+            raise Error(f"{what}: not ready after 20 s: see {log}")
+        time.sleep(0.05)
