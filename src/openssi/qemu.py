@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -100,7 +101,9 @@ class Machine:
         self._monitor: socket.socket | None = None
         self._lasting = lasting
         self._heard = bytearray()
+        self._known = 0  # how much of it _listen() has told of
         self._seen = 0  # where the next wait() starts
+        self._news = threading.Condition()
 
     def __enter__(self) -> Self:
         self.start()
@@ -129,7 +132,7 @@ class Machine:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.log.write_bytes(b"")
         self._heard.clear()
-        self._seen = 0
+        self._known = self._seen = 0
         if self._lasting:
             self._start_lasting()
             return
@@ -142,8 +145,12 @@ class Machine:
         finally:
             for _, theirs in pairs:
                 theirs.close()
-        (self._console, _), (self._monitor, _) = pairs
-        self._console.setblocking(False)
+        (console, _), (self._monitor, _) = pairs
+        self._take(console)
+
+    def _take(self, console: socket.socket) -> None:
+        self._console = console
+        threading.Thread(target=self._read, args=(console,), name=f"console of {self.name}", daemon=True).start()
 
     @property
     def console_socket(self) -> Path:
@@ -175,17 +182,20 @@ class Machine:
     def attach(self) -> None:
         """Take up a lasting machine that runs: connect to its console and monitor; Error when nobody is there."""
         try:
-            self._console, self._monitor = _connect(self.console_socket), _connect(self.monitor_socket)
+            console, self._monitor = _connect(self.console_socket), _connect(self.monitor_socket)
         except OSError as problem:
             raise Error(f"{self.name}: no running machine ({problem.strerror})", hint="inv lab starts it") from None
-        self._console.setblocking(False)
+        self._take(console)
 
     def detach(self) -> None:
         """Let go of the console and the monitor; a lasting machine runs on."""
-        for each in (self._console, self._monitor):
-            if each is not None:
-                each.close()
+        console, monitor = self._console, self._monitor
         self._console = self._monitor = None
+        if console is not None:
+            with contextlib.suppress(OSError):
+                console.shutdown(socket.SHUT_RDWR)  # its reader closes it
+        if monitor is not None:
+            monitor.close()
 
     def monitor(self, command: str, **arguments: object) -> object:
         """Carry out a QMP ``command`` and return what it returns (QEMU QMP Reference Manual); Error when it fails."""
@@ -243,11 +253,9 @@ class Machine:
             raise Error(f"{self.name}: not started")
         data = text.encode()
         for at in range(0, len(data), 64):
-            self._console.setblocking(True)
             self._console.sendall(data[at : at + 64])
-            self._console.setblocking(False)
             if len(data) > 64:
-                self._listen(0.05)
+                time.sleep(0.05)
 
     def command(self, line: str, timeout: float = 60) -> tuple[int, str]:
         """Run ``line`` in the shell on the console; return its exit status and output."""
@@ -292,26 +300,33 @@ class Machine:
         self.detach()
 
     def _listen(self, timeout: float) -> bool:
-        """Take in what the console says within ``timeout`` seconds; return True if it said something."""
-        if self._console is None:
-            return False
-        if not select.select([self._console], [], [], timeout)[0]:
-            return False
-        try:
-            said = self._console.recv(65536)
-        except (BlockingIOError, ConnectionResetError):
-            return False
-        if not said:
-            if self._process is None:
-                self.detach()
-            time.sleep(min(timeout, 0.05))
-            return False
-        self._heard += said
-        if self._lasting:
-            return True  # qemu writes the log
-        with self.log.open("ab") as stream:
-            stream.write(said)
-        return True
+        """Wait until the console says something more, at most ``timeout`` seconds; return True if it did."""
+        with self._news:
+            known = len(self._heard)
+            if timeout and known <= self._known:
+                self._news.wait_for(lambda: len(self._heard) > known or self._console is None, timeout)
+            self._known, known = len(self._heard), self._known
+            return self._known > known
+
+    def _read(self, console: socket.socket) -> None:
+        """Take in all that the console says: a guest whose serial line nobody reads stands still."""
+        while True:
+            try:
+                said = console.recv(65536)
+            except OSError:
+                said = b""
+            with self._news:
+                self._heard += said
+                if not said:
+                    if self._console is console:
+                        self._console = None
+                    console.close()
+                    self._news.notify_all()
+                    return
+                self._news.notify_all()
+            if not self._lasting:  # else qemu writes the log
+                with self.log.open("ab") as stream:
+                    stream.write(said)
 
     def _tail(self) -> str:
         lines = self._heard.decode("utf-8", "replace").replace("\r", "").splitlines()[-15:]

@@ -121,7 +121,16 @@ class Lab:
     def _serve(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
-        argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", self.repo, str(self.port)]
+        argv: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "http.server",
+            "--bind",
+            "127.0.0.1",
+            "--directory",
+            self.repo,
+            str(self.port),
+        ]
         self._helpers.append(run.start(argv, log_to=self.directory / "repository.log"))
         _until(lambda: _answers(self.port), "http.server", self.directory / "repository.log")
 
