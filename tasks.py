@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from invoke.context import Context
+from invoke.parser.argument import Argument
+from invoke.tasks import Task
 from invoke.tasks import task as invoke_task
 
 ROOT = Path(__file__).resolve().parent
@@ -36,6 +39,19 @@ def task(**options: Any) -> Callable[[Callable[..., None]], Any]:
         return invoke_task(guarded, **options)
 
     return decorate
+
+
+class WithWord(Task[Any]):
+    """A task whose first argument may stand without its flag, or be left out: invoke knows only words that must be there."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """Return the arguments; the first is a word where the command line has one behind the task's name."""
+        arguments: list[Argument] = super().get_arguments(ignore_unknown_help)
+        names = {self.name, self.name.replace("_", "-")}
+        for word, after in pairwise(sys.argv):
+            if word in names and not after.startswith("-"):
+                arguments[0].positional, arguments[0].default = True, None
+        return arguments
 
 
 @task()
@@ -93,3 +109,25 @@ def qualify(_: Context, name: str = "trixie-amd64", version: str = "") -> None:
     before, now = kernels.qualify(ROOT, caches.cache_directory(ROOT), name, version=version or None)
     changed = "as it was" if before == now else f"before: {before.version}" if before else "the first"
     print(f"{name}: {now.package} {now.version} with {now.image} ({changed}); inv build-repo publishes it")
+
+
+@task(
+    klass=WithWord,
+    help={
+        "repo": "a directory or a URL; by default out/repo",
+        "keyring": "public keys to check by; by default those of [signing]",
+        "quick": "by the rules only, without apt in chroots",
+    },
+)
+def verify_repo(_: Context, repo: str = "", keyring: str = "", quick: bool = False) -> None:
+    """Check a published repository by apt's rules, then with apt 2.6 and 3.0 in chroots (half a minute)."""
+    from openssi_build import caches, settings, verify
+
+    verify.verify(
+        repo or str(OUT / "repo"),
+        root=ROOT,
+        cache=caches.cache_directory(ROOT),
+        settings=settings.load(ROOT),
+        keyring=Path(keyring) if keyring else None,
+        with_clients=not quick,
+    )

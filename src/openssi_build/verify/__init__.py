@@ -1,0 +1,219 @@
+"""`inv verify-repo`: a published tree judged by apt's own rules, then by real apt of each Debian that has clients."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from openssi.errors import Error
+from openssi_build import apt, archive, chroot, signing
+from openssi_build.repository import control, plan
+from openssi_build.settings import Settings
+from openssi_build.verify import clients, depends, release, signatures, trees, web
+from openssi_build.verify.indexes import Indexes
+from openssi_build.verify.release import Release
+from openssi_build.verify.trees import Tree
+
+# The Debian releases whose apt is tried: 2.6 and 3.0.
+CLIENT_SUITES = ("bookworm", "trixie")
+# More than this many packages of ours are not installed for real, only resolved.
+_INSTALLED = 20
+
+Stanzas = Mapping[tuple[str, str, str], bytes]
+
+
+@dataclass
+class Report:
+    """What was found: what is wrong, and what was seen to be right."""
+
+    faults: list[str] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    packages: dict[tuple[str, str, str], bytes] = field(default_factory=dict)  # stanzas by name, version, architecture
+    architectures: list[str] = field(default_factory=list)
+
+
+def check(tree: Tree, suite: str, keyring: bytes, *, now: float | None = None) -> Report:
+    """Judge the trees of ``suite`` and of ``deb URL ./`` in ``tree`` by apt's rules with the binary ``keyring`` of public keys."""
+    report = Report()
+    now = time.time() if now is None else now
+    with tempfile.NamedTemporaryFile(prefix="ossi-", suffix=".gpg") as stream:
+        stream.write(keyring)
+        stream.flush()
+        for prefix in (f"dists/{suite}/", ""):
+            found = _signed(tree, prefix, Path(stream.name), report)
+            if found:
+                _judge(tree, prefix, found, suite, now, report)
+    return report
+
+
+def _signed(tree: Tree, prefix: str, keyring: Path, report: Report) -> Release | None:
+    """Return the Release below ``prefix`` after its signatures are checked; None when there is none or it is not readable."""
+    inline, plain, detached = (trees.read(tree, f"{prefix}{name}") for name in ("InRelease", "Release", "Release.gpg"))
+    texts: dict[str, bytes] = {}
+    try:
+        if inline is not None:
+            text, signature = signatures.split(inline)
+            texts["InRelease"] = text + b"\n"
+            report.faults += [f"{prefix}InRelease: {each}" for each in signatures.check(text, signature, keyring)]
+    except Error as problem:
+        report.faults.append(f"{prefix}InRelease: {problem}")
+    if plain is not None and detached is not None:
+        texts["Release"] = plain
+        report.faults += [f"{prefix}Release.gpg: {each}" for each in signatures.check(plain, detached, keyring)]
+    if inline is None and "Release" not in texts:
+        if prefix:
+            report.faults.append(f"{prefix}InRelease: not there, nor Release with Release.gpg")
+        return None
+    if len(set(texts.values())) > 1:
+        report.faults.append(f"{prefix}InRelease and {prefix}Release differ")
+    for name, text in texts.items():
+        try:
+            return release.parse(text)
+        except Error as problem:
+            report.faults.append(f"{prefix}{name}: {problem}")
+    return None
+
+
+def _judge(tree: Tree, prefix: str, found: Release, suite: str, now: float, report: Report) -> None:
+    report.faults += [f"{prefix}Release: {each}" for each in release.faults(found, suite if prefix else "", now)]
+    indexes = Indexes(tree, prefix, found)
+    report.faults += indexes.check()
+    with contextlib.suppress(Error):  # a date that is none is a fault by now
+        report.seen.append(
+            f"{prefix or './'}: {len(indexes.packages)} packages, {indexes.files} files with their {found.strongest}, "
+            + release.left(found, now)
+        )
+    report.packages |= indexes.packages
+    if prefix:
+        report.architectures = [each for each in found.words("Architectures") if each != "all"]
+
+
+def newest(packages: Stanzas, architecture: str) -> dict[str, bytes]:
+    """Return the stanza of the newest version of each package that installs on ``architecture``."""
+    by_name: dict[str, list[bytes]] = {}
+    for (name, _, its), stanza in packages.items():
+        if its in ("all", architecture):
+            by_name.setdefault(name, []).append(stanza)
+    return {name: plan.by_version(stanzas)[-1] for name, stanzas in sorted(by_name.items())}
+
+
+def leaf(stanzas: Mapping[str, bytes]) -> str | None:
+    """Return a package that needs no other: the keyring's if there is one, else the smallest; None when there is none."""
+    alone = [name for name, each in stanzas.items() if not _needs(each)]
+    alone.sort(key=lambda name: (not name.endswith("-keyring"), int(control.value(stanzas[name], b"Size"))))
+    return alone[0] if alone else None
+
+
+def _needs(stanza: bytes) -> bool:
+    return any(control.value(stanza, name) for name in (b"Depends", b"Pre-Depends"))
+
+
+def verify(
+    where: str,
+    *,
+    root: Path,
+    cache: Path,
+    settings: Settings,
+    keyring: Path | None = None,
+    with_clients: bool = True,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Check the repository at ``where`` (a directory or a URL) and say what was seen; Error when anything is wrong.
+
+    ``keyring`` has the public keys, armored or not; without it they are those of [signing].
+    """
+    repository = settings.repository
+    tree = trees.tree(where)
+    keys = _public_keys(keyring, root, settings)
+    report = check(tree, repository.suite, keys)
+    for line in report.seen:
+        say(line)
+    if report.packages and not report.faults:
+        _resolvable(report, cache, settings, say)
+    if with_clients and report.packages and not report.faults:
+        with _address(tree) as uri:
+            for suite in CLIENT_SUITES:
+                _try(suite, uri, keys, root, cache, settings, report, say)
+    if report.faults:
+        for fault in report.faults:
+            say(f"fault: {fault}")
+        count = len(report.faults)
+        raise Error(f"{where}: {count} fault{'s' if count > 1 else ''}")
+    say(f"{where}: nothing wrong")
+
+
+def _public_keys(keyring: Path | None, root: Path, settings: Settings) -> bytes:
+    if keyring is None:
+        with signing.signer(settings.signing, root) as signer:
+            return signer.public_keys()
+    try:
+        content = keyring.read_bytes()
+    except OSError as problem:
+        raise Error(f"{keyring}: {problem.strerror}") from None
+    with signing.Home() as home:
+        return home.export(home.receive(content, str(keyring)))
+
+
+def _resolvable(report: Report, cache: Path, settings: Settings, say: Callable[[str], None]) -> None:
+    repository = settings.repository
+    for architecture in report.architectures:
+        wanted = {key: each for key, each in report.packages.items() if key[2] in ("all", architecture)}
+        debian = apt.Apt(cache, repository.suite, architecture, apt.mirror(repository))
+        faults = depends.unmet(debian, wanted)
+        report.faults += faults
+        if not faults:
+            say(f"{architecture}: all dependencies are in Debian {repository.suite} or in the repository")
+
+
+@contextlib.contextmanager
+def _address(tree: trees.Directory | trees.Site) -> Iterator[str]:
+    if isinstance(tree, trees.Site):
+        yield tree.name
+        return
+    with web.serve(tree.top) as uri:
+        yield uri
+
+
+def _try(
+    suite: str,
+    uri: str,
+    keys: bytes,
+    root: Path,
+    cache: Path,
+    settings: Settings,
+    report: Report,
+    say: Callable[[str], None],
+) -> None:
+    """Let the apt of Debian ``suite`` have a go; Debian itself is a source only where it is the repository's own suite."""
+    repository = settings.repository
+    own = suite == repository.suite
+    stanzas = newest(report.packages, "amd64")
+    alone = leaf(stanzas)
+    if alone is None:
+        say(f"Debian {suite}: not tried: every package needs others")
+        return
+    versions = {name: control.value(each, b"Version").decode() for name, each in stanzas.items()}
+    mirror = apt.mirror(repository)
+    install = _ours(apt.Apt(cache, suite, mirror=mirror), versions) if own else []
+    preferences = archive.preferences(root, repository)
+    tarball = chroot.base(cache, suite, mirror=mirror)
+    with chroot.Chroot(tarball) as session:
+        client = clients.Client(session, debian=own)
+        wanted = clients.Trial(uri, repository.suite, keys, preferences, versions, alone, install)
+        faults, seen = clients.trial(client, wanted)
+    report.faults += [f"Debian {suite}: {fault}" for fault in faults]
+    for line in seen:
+        say(f"Debian {suite}: {line}")
+
+
+def _ours(debian: apt.Apt, versions: Mapping[str, str]) -> list[str]:
+    """Return the packages that Debian does not have in the same version: all but those taken from it as they are."""
+    if len(versions) > _INSTALLED:
+        return []
+    return [
+        name for name, version in versions.items() if version not in {each.version for each in debian.versions(name)}
+    ]
