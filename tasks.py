@@ -131,3 +131,30 @@ def verify_repo(_: Context, repo: str = "", keyring: str = "", quick: bool = Fal
         keyring=Path(keyring) if keyring else None,
         with_clients=not quick,
     )
+
+
+@task()
+def initrd(_: Context) -> None:
+    """Make the boot images of openssi.toml in out/initrd: kernel, initrd, manifest (seconds)."""
+    from openssi_build import caches, images, settings
+
+    for made in images.build_all(ROOT, caches.cache_directory(ROOT), settings.load(ROOT)):
+        for note in made.notes:
+            print(f"  {note}")
+        print(f"{made.initrd.relative_to(ROOT)}: {made.initrd.stat().st_size:,} bytes, Linux {made.version}")
+
+
+@task(
+    help={
+        "wanted": "an id (8086:100e), a name or a pattern; may come first, without --wanted",
+        "kernel": "of kernels/NAME.toml",
+        "json": "as JSON",
+    }
+)
+def nic_drivers(_: Context, wanted: str = "", kernel: str = "", json: bool = False) -> None:
+    """List the network drivers of a kernel: module, description, ids, firmware and Debian's package of it."""
+    from openssi.commands.mkinitrd import list_drivers
+    from openssi_build import caches, images, settings
+
+    cache = caches.cache_directory(ROOT)
+    sys.exit(list_drivers(images.kernel_modules(ROOT, cache, settings.load(ROOT), kernel), wanted, as_json=json))

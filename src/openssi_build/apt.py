@@ -31,14 +31,14 @@ class Mirror:
     archive: str
     security: str | None = None
 
-    def sources(self, suite: str, *, deb_src: bool = False) -> str:
-        """Return ``suite`` with its updates as deb822 .sources text."""
+    def sources(self, suite: str, *, deb_src: bool = False, component: str = "main") -> str:
+        """Return ``component`` of ``suite`` with its updates as deb822 .sources text."""
         stanzas = [(self.archive, f"{suite} {suite}-updates")]
         if self.security:
             stanzas.append((self.security, f"{suite}-security"))
         kinds = "deb deb-src" if deb_src else "deb"
         return "\n".join(
-            f"Types: {kinds}\nURIs: {uri}\nSuites: {suites}\nComponents: main\nSigned-By: {KEYRING}\n"
+            f"Types: {kinds}\nURIs: {uri}\nSuites: {suites}\nComponents: {component}\nSigned-By: {KEYRING}\n"
             for uri, suites in stanzas
         )
 
@@ -122,12 +122,21 @@ class Apt:
     Packages are kept by content in ``cache/debs/<sha256>/``, so that what was once fetched is not asked for again.
     """
 
-    def __init__(self, cache: Path, suite: str, architecture: str = "amd64", mirror: Mirror | None = None) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        suite: str,
+        architecture: str = "amd64",
+        mirror: Mirror | None = None,
+        *,
+        component: str = "main",
+    ) -> None:
         self.cache = cache.absolute()
         self.suite = suite
         self.architecture = architecture
         self.mirror = mirror or host_mirror()
-        self.root = self.cache / "apt" / f"{suite}-{architecture}"
+        self.component = component
+        self.root = self.cache / "apt" / "-".join([suite, architecture, *([component] if component != "main" else [])])
 
     @property
     def _env(self) -> dict[str, str]:
@@ -145,7 +154,7 @@ class Apt:
         if not (self.root / "status").exists():
             (self.root / "status").touch()  # a newer one would make apt read all its lists again
         changed = files.write_if_changed(
-            self.root / "etc/sources.sources", self.mirror.sources(self.suite, deb_src=True)
+            self.root / "etc/sources.sources", self.mirror.sources(self.suite, deb_src=True, component=self.component)
         )
         lines = [
             f'APT::Architecture "{self.architecture}";',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,11 +52,32 @@ class Signing:
 
 
 @dataclass(frozen=True)
+class Initrd:
+    """[[initrd]]: one boot image, a kernel with a set of drivers."""
+
+    name: str = "default"  # its directory below out/initrd
+    kernel: str = "trixie-amd64"  # of kernels/NAME.toml
+    drivers: tuple[str, ...] | None = None  # lines as in /etc/mkinitrd/modules; by default those of initrd/etc/mkinitrd
+    firmware: tuple[str, ...] = ("firmware-bnx2", "firmware-misc-nonfree", "firmware-realtek")  # Debian packages
+    compress: str = "zstd"  # zstd, gzip, xz, lz4 or none
+    microcode: tuple[Path, ...] = ()  # uncompressed archives that go first
+    overlays: tuple[Path, ...] = ()  # archives that are appended
+    strict: bool = False  # missing firmware is an error
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", self.name):
+            raise ValueError(f"key 'name': expected small letters, digits, '.', '+', '-', got '{self.name}'")
+        if self.compress not in ("zstd", "gzip", "xz", "lz4", "none"):
+            raise ValueError(f"key 'compress': expected zstd, gzip, xz, lz4 or none, got '{self.compress}'")
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole file."""
 
     repository: Repository = field(default_factory=Repository)
     signing: Signing = field(default_factory=Signing)
+    initrd: tuple[Initrd, ...] = (Initrd(),)
 
 
 def load(root: Path) -> Settings:
