@@ -158,3 +158,11 @@ def nic_drivers(_: Context, wanted: str = "", kernel: str = "", json: bool = Fal
 
     cache = caches.cache_directory(ROOT)
     sys.exit(list_drivers(images.kernel_modules(ROOT, cache, settings.load(ROOT), kernel), wanted, as_json=json))
+
+
+@task()
+def netboot_images(_: Context) -> None:
+    """Make out/netboot: tftp tree, etherboot floppy, USB stick and CD, signed manifest (seconds from warm caches)."""
+    from openssi_build import caches, netboot, settings
+
+    netboot.make_all(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), print)

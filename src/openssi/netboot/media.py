@@ -13,6 +13,7 @@ import struct
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from openssi import files
@@ -23,7 +24,7 @@ from openssi.netboot.tree import environment
 from openssi.run import Argv, find, missing, run
 
 FLOPPY, USB, ISO = "etherboot.dsk", "etherboot.usb", "etherboot.iso"
-FLOPPY_SIZE = 1_474_560
+KINDS = (FLOPPY, USB, ISO)
 _LABEL = "OPENSSI"
 _SERIAL = "4f50454e"
 _START = 2048  # sectors before the USB stick's partition
@@ -85,9 +86,7 @@ class Identity:
     def arguments(self) -> str:
         """The kernel parameters by which the initrd knows the machine where the server does not."""
         node = [f"ssi.node={self.number}"] if self.number else []
-        return " ".join(
-            [*node, f"ssi.ip={self.ip}", f"ssi.server={self.root or self.server}", f"BOOTIF={self.entry}"]
-        )
+        return " ".join([*node, f"ssi.ip={self.ip}", f"ssi.server={self.root or self.server}", f"BOOTIF={self.entry}"])
 
 
 def parts(root: Path) -> dict[str, Path]:
@@ -100,6 +99,28 @@ def parts(root: Path) -> dict[str, Path]:
     return found
 
 
+def key(sources: Mapping[str, Path], identity: Identity | None = None) -> str:
+    """Return a digest of all that the media are made of: the parts, the scripts, and this code."""
+    made = sha256(Path(__file__).read_bytes())
+    for path in sources.values():
+        made.update(path.read_bytes())
+    for text in _scripts(identity).values():
+        made.update(text.encode())
+    return made.hexdigest()
+
+
+def _scripts(identity: Identity | None) -> dict[str, str]:
+    templates = environment()
+    return {
+        name: templates.get_template(template).render(identity=identity)
+        for name, template in (
+            ("boot.ipx", "etherboot.ipxe"),
+            ("syslinux.cfg", "etherboot.cfg"),
+            ("grub.cfg", "etherboot.grub"),
+        )
+    }
+
+
 def make(
     directory: Path, sources: Mapping[str, Path], identity: Identity | None = None, *, kinds: tuple[str, ...] = ()
 ) -> list[Path]:
@@ -110,7 +131,7 @@ def make(
     with tempfile.TemporaryDirectory(prefix="openssi-media-") as name:
         work = _Work(Path(name), sources, int(os.environ.get("SOURCE_DATE_EPOCH", date)))
         work.scripts(identity)
-        for kind in kinds or tuple(makers):
+        for kind in kinds or KINDS:
             image = work.top / kind
             makers[kind](work, image)
             files.write_if_changed(directory / kind, image.read_bytes())
@@ -128,13 +149,8 @@ class _Work:
 
     def scripts(self, identity: Identity | None) -> None:
         """Write the scripts that the media carry."""
-        templates = environment()
-        for name, template in (
-            ("boot.ipx", "etherboot.ipxe"),
-            ("syslinux.cfg", "etherboot.cfg"),
-            ("grub.cfg", "etherboot.grub"),
-        ):
-            self.put(name, templates.get_template(template).render(identity=identity).encode())
+        for name, text in _scripts(identity).items():
+            self.put(name, text.encode())
         self.put("ipxe.krn", self.sources["ipxe.lkrn"].read_bytes())
         for name in ("ipxe.efi", "shim", "grub", "ldlinux.c32", "isolinux.bin"):
             self.put(name, self.sources[name].read_bytes())

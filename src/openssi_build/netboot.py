@@ -1,0 +1,150 @@
+"""`inv netboot-images`: the tftp tree and the boot media, with a signed manifest, below out/netboot."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from openssi import files
+from openssi.errors import Error
+from openssi.netboot import loaders, media, sync, tree
+from openssi.netboot.images import digest
+from openssi.netboot.network import Network, Node
+from openssi.run import run
+from openssi_build import apt, images, kernels, manifest, signing
+from openssi_build.settings import Settings
+
+TREE = "tftpboot"
+ARGUMENTS = "console=ttyS0,115200 console=tty0"  # a shell is offered on the last one: the screen
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The packages that loaders come from: unpacked into one ``tree``, and what they are."""
+
+    tree: Path
+    packages: tuple[apt.Package, ...]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What lies in ``directory``: the manifest's paths, in its order, and what this run changed."""
+
+    directory: Path
+    paths: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+def fetch(cache: Path, suite: str, architecture: str, mirror: apt.Mirror) -> Loaders:
+    """Return the loaders of ``suite``: Debian's packages, checked by apt, unpacked into one tree in the cache."""
+    table = loaders.LOADERS.get(architecture)
+    if table is None:
+        raise Error(f"{architecture}: no boot loaders known (known: {', '.join(loaders.LOADERS)})")
+    names = sorted({each.package for each in (*table, *media.PARTS)})
+    source = apt.Apt(cache, suite, architecture, mirror)
+    debs = source.download(names)
+    packages = tuple(source.show(names).values())
+    return Loaders(_unpack(cache, [debs[name] for name in names], packages), packages)
+
+
+def _key(packages: Sequence[apt.Package]) -> str:
+    return sha256("".join(sorted(each.sha256 for each in packages)).encode()).hexdigest()[:16]
+
+
+def _unpack(cache: Path, debs: Sequence[Path], packages: Sequence[apt.Package]) -> Path:
+    key = _key(packages)
+    place = cache.absolute() / "loaders" / key
+    with files.lock(place.with_suffix(".lock")):
+        if not place.exists():
+            temporary = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=place.parent))
+            try:
+                for deb in debs:
+                    run(["dpkg-deb", "--extract", deb, temporary], timeout=300)
+                temporary.chmod(0o755)
+                temporary.rename(place)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+    return place
+
+
+def make(
+    root: Path,
+    cache: Path,
+    settings: Settings,
+    signer: signing.Signer,
+    *,
+    out: Path | None = None,
+    on: Network | None = None,
+    nodes: Sequence[Node] = (),
+    say: Callable[[str], None] = print,
+) -> Made:
+    """Bring ``out`` (out/netboot) up to date: tree, media, page, SBOM, manifest and its signature; old files stay on error.
+
+    What has not changed is not written. With a network and nodes the tree has their entries too.
+    """
+    out = out or root / "out" / "netboot"
+    out.mkdir(parents=True, exist_ok=True)
+    repository = settings.repository
+    made = images.build_all(root, cache, settings, say=say)
+    architecture = repository.architectures[0]
+    found = fetch(cache, repository.suite, architecture, apt.mirror(repository))
+    served = loaders.installed(found.tree, architecture)
+    wanted = tree.plan(on, nodes, [each.netboot for each in made], served, arguments=ARGUMENTS)
+    with files.lock(out / ".lock"):
+        changed = sync.sync(out / TREE, wanted).lines()
+        changed += [f"written  {name}" for name in _media(out, media.parts(found.tree))]
+        paths = [f"{TREE}/{name}" for name in (*wanted.images, *wanted.loaders, *wanted.entries)]
+        described = manifest.Described(repository, architecture, _packages(root, cache, settings, found))
+        written = manifest.write(out, sorted([*paths, *media.KINDS]), described, signer)
+        changed += [f"written  {name}" for name in written]
+    return Made(out, tuple(manifest.digests(out)), tuple(changed))
+
+
+def _packages(root: Path, cache: Path, settings: Settings, found: Loaders) -> list[apt.Package]:
+    """Return every Debian package whose binaries are in the tree: loaders, kernels, busybox, firmware."""
+    packages = {each.name: each for each in found.packages}
+    mirror = apt.mirror(settings.repository)
+    for wanted in settings.initrd:
+        kernel = kernels.describe(root, wanted.kernel)
+        held = kernels.held(root, wanted.kernel)
+        source = apt.Apt(cache, kernel.suite, kernel.architecture, mirror, component="main non-free-firmware")
+        for name in ("busybox-static", *wanted.firmware):
+            with contextlib.suppress(Error):  # what the mirror lacks is not in the image either
+                packages[name] = source.show([name])[name]
+        if held:
+            filename, digest_ = next(iter(held.files.items()))
+            version = held.image_version
+            packages[held.image] = apt.Package(
+                held.image, version, held.architecture, filename, digest_, "linux", version
+            )
+    return [packages[name] for name in sorted(packages)]
+
+
+def _media(out: Path, sources: dict[str, Path]) -> list[str]:
+    """Make the media unless those that are there were made of the same; return the names of those written."""
+    stamp = out / ".media"
+    before = {kind: digest(out / kind) if (out / kind).exists() else "" for kind in media.KINDS}
+    key = media.key(sources)
+    if stamp.exists() and stamp.read_text() == f"{key} {' '.join(before.values())}\n":
+        return []
+    media.make(out, sources)
+    after = {kind: digest(out / kind) for kind in media.KINDS}
+    files.write(stamp, f"{key} {' '.join(after.values())}\n")
+    return [kind for kind in media.KINDS if after[kind] != before[kind]]
+
+
+def make_all(root: Path, cache: Path, settings: Settings, say: Callable[[str], None]) -> Made:
+    """Make everything and say what changed and what is there."""
+    with signing.signer(settings.signing, root) as signer:
+        made = make(root, cache, settings, signer, say=say)
+    for line in made.changed or ("nothing changed",):
+        say(f"  {line}")
+    total = sum((made.directory / name).stat().st_size for name in made.paths)
+    say(f"{made.directory}: {len(made.paths)} files, {total:,} bytes, signed; inv serve-netboot serves them")
+    return made
