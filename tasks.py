@@ -166,3 +166,27 @@ def netboot_images(_: Context) -> None:
     from openssi_build import caches, netboot, settings
 
     netboot.make_all(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), print)
+
+
+@task(
+    help={
+        "to": "name of a [[publish]] table, or ./DIRECTORY, HOST:/DIRECTORY, s3://BUCKET/PREFIX",
+        "dry_run": "say what would be done",
+        "rollback": "first make the packages of this snapshot the public ones again",
+    }
+)
+def publish(_: Context, to: str, dry_run: bool = False, rollback: int = 0) -> None:
+    """Bring out/repo to where clients fetch it, safely while they do (only what changed)."""
+    from openssi_build import settings
+    from openssi_build.publish import front
+
+    front.publish_to(ROOT, settings.load(ROOT), to, dry_run=dry_run, rollback=rollback)
+
+
+@task(help={"from_": "like --to of inv publish"})
+def pull(_: Context, from_: str) -> None:
+    """Fetch into out/repo what is published, so that the next build adds to it (a CI job begins so)."""
+    from openssi_build import settings
+    from openssi_build.publish import front
+
+    front.pull_from(ROOT, settings.load(ROOT), from_)

@@ -120,7 +120,7 @@ def status(
     timeout: float | None = None,
 ) -> tuple[int, bytes, bytes]:
     """Return ``(exit status, stdout, stderr)`` of ``argv`` and raise only when it can't be run to its end."""
-    process = _start(argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=input is not None)
+    process = _start(argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=_stdin(input))
     out, err = _wait(process, argv, input, timeout)
     return process.returncode, out, err
 
@@ -132,14 +132,18 @@ def start(
     env: Mapping[str, str] | None = None,
     log_to: Path | None = None,
     pass_fds: Sequence[int] = (),
+    stdin: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start ``argv`` in a session of its own and return it; the caller ends it with stop().
 
-    Both output streams go to ``log_to`` (a file, truncated) or nowhere.
+    Both output streams go to ``log_to`` (a file, truncated) or nowhere. It reads from the descriptor ``stdin``, or nothing.
     """
     stream: IO[bytes] | int = log_to.open("wb") if log_to else subprocess.DEVNULL
     try:
-        return _start(argv, cwd=cwd, env=env, stdout=stream, stderr=subprocess.STDOUT, pass_fds=pass_fds)
+        return _start(
+            argv, cwd=cwd, env=env, stdout=stream, stderr=subprocess.STDOUT, pass_fds=pass_fds,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
+        )  # fmt: skip
     finally:
         if not isinstance(stream, int):
             stream.close()
@@ -169,6 +173,10 @@ def stop(process: subprocess.Popen[bytes], *, grace: float = 5.0) -> None:
             continue
 
 
+def _stdin(input: bytes | None) -> int:
+    return subprocess.DEVNULL if input is None else subprocess.PIPE
+
+
 def _start(
     argv: Argv,
     *,
@@ -176,7 +184,7 @@ def _start(
     env: Mapping[str, str] | None,
     stdout: IO[bytes] | int,
     stderr: IO[bytes] | int,
-    stdin: bool = False,
+    stdin: int = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     log.debug("+ %s", pasteable(argv))
@@ -185,7 +193,7 @@ def _start(
             list(argv),
             cwd=cwd,
             env=environment(env),
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             pass_fds=pass_fds,
@@ -226,7 +234,7 @@ def _finish(
         env=env,
         stdout=stream if stream else subprocess.PIPE,
         stderr=subprocess.STDOUT if stream else subprocess.PIPE,
-        stdin=input is not None,
+        stdin=_stdin(input),
     )
     out, err = _wait(process, argv, input, timeout)
     if process.returncode == 0:

@@ -72,12 +72,33 @@ class Initrd:
 
 
 @dataclass(frozen=True)
+class Publish:
+    """[[publish]]: a place where the repository is published."""
+
+    name: str
+    to: str  # a directory, [USER@]HOST:/DIRECTORY, ssh://[USER@]HOST[:PORT]/DIRECTORY or s3://BUCKET/PREFIX
+    endpoint: str | None = None  # of object storage other than Amazon's
+    region: str | None = None
+    identity: Path | None = None  # file with the secret key of ssh; by default as ssh_config says
+    known_hosts: Path | None = None
+    uploads: int = 8  # at a time, to object storage
+    wait_s: int = 600  # for another publisher
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.to:
+            raise ValueError("keys 'name' and 'to': expected text")
+        if self.uploads < 1 or self.wait_s < 0:
+            raise ValueError("keys 'uploads', 'wait-s': expected at least 1 and 0")
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole file."""
 
     repository: Repository = field(default_factory=Repository)
     signing: Signing = field(default_factory=Signing)
     initrd: tuple[Initrd, ...] = (Initrd(),)
+    publish: tuple[Publish, ...] = ()
 
 
 def load(root: Path) -> Settings:
