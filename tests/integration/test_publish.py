@@ -240,7 +240,7 @@ def test_a_full_disk_leaves_the_old_repository_and_with_more_room_it_goes_on(
         site.add(f"big{number}", "1.0", noise(BIG + number))
     # In a mount namespace of its own, where a small filesystem can be mounted without touching the machine.
     namespace = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
-    program = [sys.executable, root / "tests/full_disk.py", kind, tmp_path]
+    program = [sys.executable, str(root / "tests/full_disk.py"), kind, str(tmp_path)]
     assert run.output([*namespace, *program], timeout=300) == b"the old one stayed, then the new one came\n"
 
 
