@@ -190,3 +190,44 @@ def pull(_: Context, from_: str) -> None:
     from openssi_build.publish import front
 
     front.pull_from(ROOT, settings.load(ROOT), from_)
+
+
+@task(
+    klass=WithWord,
+    help={
+        "action": "list, make, export or rotate",
+        "name": "make, rotate: user ID of the new key",
+        "expires": "make, rotate: 3y, 18m, 90d, a date, or never",
+        "algorithm": "make, rotate: ed25519, nistp256, rsa4096 ...",
+        "finish": "rotate: let the newest key sign alone",
+        "output": "export: the file; binary if it ends in .gpg",
+        "secret": "export: the secret keys, for a CI secret",
+    },
+)
+def keys(
+    _: Context,
+    action: str = "list",
+    name: str = "",
+    expires: str = "3y",
+    algorithm: str = "ed25519",
+    finish: bool = False,
+    output: str = "",
+    secret: bool = False,
+) -> None:
+    """List the keys that sign (keys list), make, export or rotate them; warn before they expire."""
+    from openssi.errors import Error
+    from openssi_build import caches, settings
+    from openssi_build import keys as signing_keys
+
+    read = settings.load(ROOT)
+    if action == "list":
+        signing_keys.show(ROOT, caches.cache_directory(ROOT), read)
+    elif action == "make":
+        made = signing_keys.make(ROOT, read, name=name, expires=expires, algorithm=algorithm)
+        print(f"{made} signs from now on (openssi.toml); keep a copy: inv keys export --secret")
+    elif action == "export":
+        print(signing_keys.export(ROOT, read, output, secret=secret))
+    elif action == "rotate":
+        print(signing_keys.rotate(ROOT, read, finish=finish, name=name, expires=expires, algorithm=algorithm))
+    else:
+        raise Error(f"keys {action}: expected list, make, export or rotate")

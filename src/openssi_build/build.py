@@ -16,7 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from openssi import files
-from openssi_build import apt, archive, deb, derived, kernels, repository, signing
+from openssi_build import apt, archive, deb, derived, kernels, keys, repository, signing
 from openssi_build.repository import Snapshot
 from openssi_build.settings import Settings, Signing
 
@@ -65,6 +65,13 @@ def _environment(build: Build) -> str:
     return f"Debian {suite}, {_size(tarball.stat().st_size)}"
 
 
+def _keys(build: Build) -> str:
+    """Ask apt's signature policy about the keys that sign."""
+    build.problems.extend(keys.check(build.signer, build.settings, build.cache))
+    count = len(build.signer.fingerprints)
+    return f"{count} sign{'s' if count == 1 else ''}; apt takes {'it' if count == 1 else 'them'} for a year to come"
+
+
 def _own(build: Build) -> str:
     """Build our own source package."""
     repository = build.settings.repository
@@ -100,14 +107,14 @@ def _publish(build: Build) -> str:
         waiting=lambda holder: build.say(f"waiting for {holder}"),
     )  # fmt: skip
     build.snapshot = snapshot
-    keys = build.signer.public_keys()
-    files.write_if_changed(build.repo / Path(archive.KEYRING).name, keys)
+    files.write_if_changed(build.repo / Path(archive.KEYRING).name, build.signer.public_keys())
     files.write_if_changed(build.repo / "openssi.sources", archive.sources(build.root, repo))
     return f"snapshot {snapshot.number}" + ("" if snapshot.new else ", as it was")
 
 
 STEPS = (
     Step("build environment", "2 min", _environment),
+    Step("signing keys", "30 s", _keys),
     Step("openssi packages", "1 min", _own),
     Step("derived packages", "6 min", _derived),
     Step("qualified kernel", "1 min", _kernel),
@@ -203,11 +210,11 @@ def _summary(build: Build, console: Console) -> None:
     console.print()
     console.print(table)
     assert build.snapshot
-    keys = build.signer.keys()
+    signers = build.signer.keys()
     lines = [
         "",
         f"repository  {build.repo} (snapshot {build.snapshot.number}, {build.snapshot.packages} packages)",
-        *(f"key         {key.fingerprint} {key.user_id}" for key in keys),
+        *(f"key         {key.fingerprint} {key.user_id}" for key in signers),
         f"address     {build.settings.repository.uri or 'none yet: set repository uri in openssi.toml'}",
         "serve it    python3 -m http.server --directory out/repo 8000",
         "client      README.md, 'On a client'",

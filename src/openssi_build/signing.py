@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ _USER_ID = "openssi development key (do not trust) <development@openssi.invalid>
 # The development key is older than any date it will be asked to sign for.
 _DEVELOPMENT_DATE = 1735689600  # 2025-01-01
 _TIMEOUT = 120
+# The passphrase comes on stdin, never in argv.
+_LOOPBACK = ("--pinentry-mode", "loopback", "--passphrase-fd", "0")
 
 
 @dataclass(frozen=True)
 class Key:
-    """A public key as gpg lists it: times are seconds since 1970, ``expires`` None for never."""
+    """A public key as gpg lists it: times are seconds since 1970; ``expires`` says when it can sign no more, None for never."""
 
     fingerprint: str
     user_id: str
@@ -47,8 +50,9 @@ class Home:
     The path of gpg-agent's socket may have 107 bytes, so a home of ours lies in /dev/shm or /tmp under a short name.
     """
 
-    def __init__(self, own: Path | None = None) -> None:
+    def __init__(self, own: Path | None = None, *, agent: bool = True) -> None:
         self._temporary = own is None
+        self._agent = agent  # whether an agent of the user's own home may go on
         shm = Path("/dev/shm")  # noqa: S108 - made by mkdtemp, mode 0700; secrets never reach a disk there
         where = shm if os.access(shm, os.W_OK) else None
         self.path = own or Path(tempfile.mkdtemp(prefix="ossi-", dir=where))
@@ -62,11 +66,11 @@ class Home:
         self.close()
 
     def close(self) -> None:
-        """Stop the agent of a short-lived home and remove it with all keys."""
-        if not self._temporary or not self.path.exists():
-            return
-        status(["gpgconf", "--homedir", self.path, "--kill", "all"], timeout=_TIMEOUT)
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Stop the agent of a short-lived home and remove it with all keys; stop that of a lasting one where told so."""
+        if self.path.exists() and (self._temporary or not self._agent):
+            status(["gpgconf", "--homedir", self.path, "--kill", "all"], timeout=_TIMEOUT)
+        if self._temporary:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def command(self, *words: str | Path) -> list[str | Path]:
         """Return a gpg command on this home that asks nobody anything."""
@@ -96,21 +100,26 @@ class Home:
         )
         return output(argv, timeout=_TIMEOUT)
 
-    def export_secret(self, fingerprint: str) -> bytes:
+    def export_secret(self, fingerprint: str, *, passphrase: bytes = b"") -> bytes:
         """Return the secret key ``fingerprint``, armored and as protected as it is in this home."""
-        argv = self.command(
-            "--pinentry-mode", "loopback", "--passphrase", "", "--armor", "--export-secret-keys", fingerprint
-        )
-        return output(argv, timeout=_TIMEOUT)
+        argv = self.command(*_LOOPBACK, "--armor", "--export-secret-keys", fingerprint)
+        return output(argv, input=passphrase + b"\n", timeout=_TIMEOUT)
 
-    def generate(self, user_id: str, *, expires: str, date: int | None = None, algorithm: str = "ed25519") -> str:
-        """Make a signing key without a passphrase; return its fingerprint. ``expires`` is gpg's form: ``3y``, ``0``."""
+    def generate(
+        self,
+        user_id: str,
+        *,
+        expires: str,
+        date: int | None = None,
+        algorithm: str = "ed25519",
+        passphrase: bytes = b"",
+    ) -> str:
+        """Make a signing key; return its fingerprint. ``expires`` is gpg's form: ``3y``, ``0``. It may have no passphrase."""
         faked = ["--faked-system-time", f"{date}!"] if date else []
         argv = self.command(
-            *faked, "--pinentry-mode", "loopback", "--passphrase", "", "--status-fd", "1",
-            "--quick-generate-key", user_id, algorithm, "sign", expires,
-        )  # fmt: skip
-        said = output(argv, timeout=_TIMEOUT)
+            *faked, *_LOOPBACK, "--status-fd", "1", "--quick-generate-key", user_id, algorithm, "sign", expires
+        )
+        said = output(argv, input=passphrase + b"\n", timeout=_TIMEOUT)
         made = re.search(rb"KEY_CREATED \S ([0-9A-F]+)", said)
         if not made:
             raise Error(f"gpg made no key for {user_id!r}")
@@ -119,28 +128,33 @@ class Home:
 
 def parse_listing(text: str) -> list[Key]:
     """Return the primary keys of gpg's ``--with-colons`` listing (doc/DETAILS of GnuPG), sorted by fingerprint."""
-    keys: list[Key] = []
-    record: list[str] = []
-    fingerprint = ""
+    blocks: list[list[list[str]]] = []
     for line in text.splitlines():
         fields = line.split(":")
         if fields[0] in ("pub", "sec"):
-            record, fingerprint = fields, ""
-        elif fields[0] == "fpr" and record and not fingerprint:
-            fingerprint = fields[9]
-        elif fields[0] == "uid" and record and fingerprint:
-            keys.append(
-                Key(
-                    fingerprint=fingerprint,
-                    user_id=fields[9].replace("\\x3a", ":"),
-                    algorithm=_algorithm(record),
-                    created=int(record[5]),
-                    expires=int(record[6]) if record[6] else None,
-                    secret=record[0] == "sec",
-                )
-            )
-            record = []
-    return sorted(keys, key=lambda key: key.fingerprint)
+            blocks.append([])
+        if blocks:
+            blocks[-1].append(fields)
+    return sorted(map(_key, blocks), key=lambda key: key.fingerprint)
+
+
+def _key(records: Sequence[Sequence[str]]) -> Key:
+    """Return the key of a pub or sec record and those that follow it up to the next."""
+    record = records[0]
+    user_ids = (each[9] for each in records if each[0] == "uid")
+    expiries = [int(record[6])] if record[6] else []
+    # Field 12: a small ``s`` says that this very key signs. Where subkeys do, the last to expire counts.
+    subkeys = [each[6] for each in records if each[0] in ("sub", "ssb") and "s" in each[11]]
+    if subkeys and all(subkeys):
+        expiries.append(max(map(int, subkeys)))
+    return Key(
+        fingerprint=next(each[9] for each in records if each[0] == "fpr"),
+        user_id=next(user_ids, "").replace("\\x3a", ":"),
+        algorithm=_algorithm(record),
+        created=int(record[5]),
+        expires=min(expiries, default=None),
+        secret=record[0] == "sec",
+    )
 
 
 def _algorithm(record: Sequence[str]) -> str:
@@ -178,9 +192,22 @@ class Signer:
         """Return the keys that sign."""
         return [key for key in self._home.listing() if key.fingerprint in self.fingerprints]
 
-    def public_keys(self) -> bytes:
-        """Return the binary keyring that clients need: the signing keys and those that are carried."""
-        return self._home.export(sorted({*self.fingerprints, *self.carried}))
+    def every(self) -> list[Key]:
+        """Return the keys that clients get: those that sign, and those that are carried."""
+        return [key for key in self._home.listing() if key.fingerprint in {*self.fingerprints, *self.carried}]
+
+    def secret_keys(self, fingerprints: Sequence[str] = ()) -> bytes:
+        """Return the secret keys that sign (or some of them), armored and as protected as they are in their keyring."""
+        wanted = fingerprints or self.fingerprints
+        return b"".join(self._home.export_secret(each, passphrase=self._passphrase) for each in wanted)
+
+    def public_keys(self, *, armor: bool = False) -> bytes:
+        """Return the keyring that clients need: the signing keys and those that are carried."""
+        return self._home.export(sorted({*self.fingerprints, *self.carried}), armor=armor)
+
+    def public_key(self, fingerprint: str) -> bytes:
+        """Return the binary public key ``fingerprint``."""
+        return self._home.export([fingerprint])
 
     def clearsign(self, data: bytes, date: int) -> bytes:
         """Return ``data`` clearsigned at ``date`` (seconds since 1970): an InRelease."""
@@ -197,8 +224,7 @@ class Signer:
             path.write_bytes(data)
             users = [word for each in self.fingerprints for word in ("--local-user", each)]
             argv = self._home.command(
-                "--pinentry-mode", "loopback", "--passphrase-fd", "0",
-                "--faked-system-time", f"{date}!", "--digest-algo", "SHA512", "--no-emit-version", "--no-comments",
+                *_LOOPBACK, "--faked-system-time", f"{date}!", "--digest-algo", "SHA512", "--no-emit-version", "--no-comments",
                 *users, "--armor", "--output", "-", how, path,
             )  # fmt: skip
             try:
@@ -217,10 +243,27 @@ def signer(settings: Signing, root: Path) -> Signer:
 
     In order: the keys by fingerprint, the environment variable, the development key.
     """
+    made = _signer(settings, root)
+    try:
+        for key in made.keys():  # noqa: SIM118 - it is no mapping
+            if key.expires is not None and key.expires <= time.time():
+                raise Error(f"{key.fingerprint}: the key expired on {day(key.expires)}", hint="inv keys rotate")
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def day(when: int) -> str:
+    """Return the day of ``when``, seconds since 1970, in UTC."""
+    return time.strftime("%F", time.gmtime(when))
+
+
+def _signer(settings: Signing, root: Path) -> Signer:
     also = b"".join((root / each).read_bytes() for each in settings.carry)
     passphrase = os.environ.get(settings.passphrase_variable, "").encode()
     if settings.keys:
-        return _from_keyring(settings, also, passphrase)
+        return _from_keyring(settings, root, also, passphrase)
     armored = os.environ.get(settings.key_variable, "")
     home = Home()
     try:
@@ -240,14 +283,20 @@ def is_development(settings: Signing) -> bool:
     return not settings.keys and not os.environ.get(settings.key_variable)
 
 
-def _from_keyring(settings: Signing, also: bytes, passphrase: bytes) -> Signer:
-    own = settings.home or Path(os.environ.get("GNUPGHOME") or Path.home() / ".gnupg")
+def home_of(settings: Signing, root: Path) -> Path:
+    """Return the directory of the keyring that [signing] names, a relative one being below ``root``; by default gpg's own."""
+    return root / (settings.home or Path(os.environ.get("GNUPGHOME") or Path.home() / ".gnupg")).expanduser()
+
+
+def _from_keyring(settings: Signing, root: Path, also: bytes, passphrase: bytes) -> Signer:
+    own = home_of(settings, root)
     if not own.is_dir():
         raise Error(f"[signing] keys: no keyring at {own}", hint="set home, or unset keys to use a development key")
     for each in settings.keys:
         if not _FINGERPRINT.fullmatch(each):
             raise Error(f"[signing] keys: '{each}': expected a fingerprint, 40 or 64 hexadecimal digits in capitals")
-    home = Home(own.expanduser())
+    # A keyring below out/ is ours, and so is the agent that gpg starts for it.
+    home = Home(own, agent=not own.is_relative_to(root / "out"))
     _check_secret(home, settings.keys, str(own))
     return Signer(home, settings.keys, also=also, passphrase=passphrase)
 

@@ -43,7 +43,10 @@ def _unxz(packed: bytes) -> bytes:
 def _unzstd(packed: bytes) -> bytes:
     import zstandard
 
-    text: bytes = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read()
+    try:
+        text: bytes = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read()
+    except zstandard.ZstdError as problem:
+        raise ValueError(problem) from None
     return text
 
 

@@ -1,0 +1,199 @@
+"""The repository as its clients have it: over http, by apt 2.6 and 3.0, with Debian beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import needs
+from gpgsigner import GpgSigner
+
+from openssi.errors import Error
+from openssi_build import archive, chroot, repository, settings, verify
+from openssi_build.bench import pool
+from openssi_build.verify import trees, web
+from openssi_build.verify.clients import Client
+
+pytestmark = pytest.mark.integration
+
+
+def keyring(repo: Path) -> bytes:
+    return (repo / Path(archive.KEYRING).name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def uri(built_repo: Path) -> Iterator[str]:
+    with web.serve(built_repo) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="module")
+def preferences(root: Path) -> str:
+    return archive.preferences(root, settings.load(root).repository)
+
+
+@pytest.fixture(scope="module")
+def debian(built_repo: Path, uri: str, preferences: str, cache: Path) -> Iterator[Client]:
+    """A trixie that has Debian's procps, and the repository as a source."""
+    with chroot.Chroot(chroot.base(cache, "trixie", ["procps"])) as session:
+        client = Client(session)
+        client.use(uri, "trixie", keyring(built_repo), preferences=preferences)
+        yield client
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def alone(request: pytest.FixtureRequest, cache: Path) -> Iterator[Client]:
+    """A machine of each suite that has no source but the one of the test."""
+    needs("mmdebstrap")
+    with chroot.Chroot(chroot.base(cache, request.param)) as session:
+        yield Client(session, debian=False)
+
+
+def test_the_pin_downgrades_procps_and_without_it_debians_comes_back(debian: Client, uri: str) -> None:
+    before = debian.installed("procps")
+    assert before
+    assert "openssi" not in before
+    updated = debian.update()
+    assert (updated.code, updated.complaints) == (0, [])
+    policy = debian.policy("procps")
+    assert "~openssi" in policy.candidate
+    assert policy.priorities == {uri: 1001}
+    down = debian.apt("dist-upgrade", "--yes", "--allow-downgrades", "--no-install-recommends")
+    assert debian.installed("procps") == policy.candidate, down.text
+    assert "DOWNGRADED" in down.text
+    code, out, err = debian.chroot.status(["ps", "--node", "all"])
+    assert (code, out) == (1, b"")
+    assert b"this machine is not a node" in err
+    (debian.chroot.path / "etc/apt/preferences.d/repository.pref").unlink()
+    assert "~openssi" not in debian.policy("procps").candidate
+    up = debian.apt("dist-upgrade", "--yes", "--no-install-recommends")
+    assert debian.installed("procps") == debian.policy("procps").candidate, up.text
+    assert "~openssi" not in debian.installed("procps")
+
+
+def test_sources_come_by_deb_src(debian: Client, built_repo: Path) -> None:
+    debian.update()
+    for name in ("openssi", "procps"):
+        (published,) = built_repo.glob(f"pool/**/{name}_*.dsc")
+        _, version = published.stem.split("_")
+        listed = debian.apt("showsrc", name, program="apt-cache").text
+        (full,) = {
+            line.split()[1]
+            for line in listed.splitlines()
+            if line.startswith("Version:") and line.split()[1].rpartition(":")[2] == version
+        }
+        debian.chroot.run(["sh", "-c", "rm -rf /srv/source; mkdir -p /srv/source"])
+        argv = ["apt-get", "source", "--download-only", f"{name}={full}"]
+        debian.chroot.run(["sh", "-c", 'cd /srv/source && exec "$@"', "sh", *argv], network=True, timeout=300)
+        fetched = {path.name: path.read_bytes() for path in (debian.chroot.path / "srv/source").iterdir()}
+        assert fetched[published.name] == published.read_bytes()
+        assert len(fetched) > 1
+
+
+def test_the_line_deb_uri_dot_works(alone: Client, built_repo: Path, uri: str, preferences: str) -> None:
+    alone.use(uri, "trixie", keyring(built_repo), preferences=preferences)
+    (alone.chroot.path / "etc/apt/sources.list.d/repository.sources").unlink()
+    line = "etc/apt/sources.list.d/flat.list"
+    alone.write(line, f"deb [signed-by=/etc/apt/keyrings/repository.gpg] {uri} ./\n")
+    try:
+        updated = alone.update()
+        assert updated.code == 0, updated.text
+        assert not [each for each in updated.complaints if "modernize" not in each]
+        assert 1001 in alone.policy("openssi-archive-keyring").priorities.values()
+        assert alone.apt("install", "--yes", "openssi-archive-keyring").code == 0
+        assert (alone.chroot.path / archive.KEYRING.lstrip("/")).read_bytes() == keyring(built_repo)
+        assert alone.apt("purge", "--yes", "openssi-archive-keyring").code == 0
+    finally:
+        (alone.chroot.path / line).unlink()
+
+
+def package(directory: Path, name: str, version: str, architecture: str = "amd64") -> Path:
+    path = directory / f"{name}_{version}_{architecture}.deb"
+    control = (
+        f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: A <a@example.org>\n"
+        f"Description: {name}\n of which much\n can be said\n"
+    )
+    path.write_bytes(pool.deb(control, {f"usr/share/{name}/data": version.encode()}))
+    return path
+
+
+@pytest.mark.parametrize("form", ["xz", "gz", "zst"])
+def test_both_apts_read_every_form_that_we_write(form: str, alone: Client, tmp_path: Path) -> None:
+    needs("gpg")
+    signer = GpgSigner(tmp_path / "gpg")
+    wanted = settings.Repository(compress=(form,))
+    repo, cache = tmp_path / "repo", tmp_path / "cache"
+    # Enough packages for an index of several blocks.
+    packages = [package(tmp_path, f"package-{hashlib.sha256(b'%d' % n).hexdigest()}", "1.0") for n in range(1200)]
+    packages += [package(tmp_path, "everywhere", "1.0", "all")]
+    repository.publish(repo, packages[:-1], settings=wanted, cache=cache, signer=signer)
+    repository.publish(repo, packages, settings=wanted, cache=cache, signer=signer)
+    with web.serve(repo) as uri:
+        alone.use(uri, "trixie", signer.public_keys())
+        updated = alone.update()
+        assert (updated.code, updated.complaints) == (0, [])
+        names = alone.apt("pkgnames", program="apt-cache").text.split()
+        assert {path.name.partition("_")[0] for path in packages} <= set(names)
+        assert "much" in alone.apt("show", "everywhere", program="apt-cache").text
+        assert alone.apt("install", "--yes", "everywhere").code == 0
+        alone.chroot.run(["dpkg", "--purge", "everywhere"])
+    assert verify.check(trees.Directory(repo), "trixie", signer.public_keys()).faults == []
+
+
+def test_verify_sees_everything_right_with_both_apts(built_repo: Path, root: Path, cache: Path) -> None:
+    said: list[str] = []
+    verify.verify(
+        str(built_repo),
+        root=root,
+        cache=cache,
+        settings=settings.load(root),
+        keyring=built_repo / Path(archive.KEYRING).name,
+        say=said.append,
+    )
+    text = "\n".join(said)
+    for apt in ("bookworm: apt 2.6", "trixie: apt 3.0"):
+        for seen in ("updates without a complaint", "has priority 1001", "dist-upgrade took", "installed "):
+            assert any(line.startswith(f"Debian {apt}") and seen in line for line in said), text
+    assert "amd64: all dependencies are in Debian trixie or in the repository" in said
+
+
+def test_verify_names_what_no_client_could_install(root: Path, cache: Path, tmp_path: Path) -> None:
+    signer = GpgSigner(tmp_path / "gpg")
+    (tmp_path / "keyring.gpg").write_bytes(signer.public_keys())
+    path = tmp_path / "needy_1.0_all.deb"
+    control = (
+        "Package: needy\nVersion: 1.0\nArchitecture: all\nMaintainer: A <a@example.org>\n"
+        "Depends: bash (>= 5), no-such-package | nor-this, bash (>= 99)\nDescription: needy\n"
+    )
+    path.write_bytes(pool.deb(control, {"usr/share/needy/data": b"x"}))
+    wanted = settings.load(root)
+    repository.publish(tmp_path / "repo", [path], settings=wanted.repository, cache=tmp_path, signer=signer)
+    said: list[str] = []
+    with pytest.raises(Error, match=r"repo: 2 faults"):
+        verify.verify(
+            str(tmp_path / "repo"),
+            root=root,
+            cache=cache,
+            settings=wanted,
+            keyring=tmp_path / "keyring.gpg",
+            with_clients=False,
+            say=said.append,
+        )
+    assert any("needy 1.0: Depends: no-such-package | nor-this" in line for line in said)
+    assert any("needy 1.0: Depends: bash (>= 99)" in line for line in said)
+
+
+def test_verify_reads_a_url_and_finds_a_key_that_did_not_sign(root: Path, cache: Path, tmp_path: Path) -> None:
+    signer = GpgSigner(tmp_path / "gpg")
+    wanted = settings.load(root)
+    new = [package(tmp_path, "one", "1.0")]
+    repository.publish(tmp_path / "repo", new, settings=wanted.repository, cache=tmp_path, signer=signer)
+    with web.serve(tmp_path / "repo") as uri:
+        assert verify.check(trees.tree(uri), "trixie", signer.public_keys()).faults == []
+        other = GpgSigner(tmp_path / "other").public_keys()
+        faults = verify.check(trees.tree(uri), "trixie", other).faults
+    assert "dists/trixie/InRelease: gpgv: signed by a key that is not in the keyring" in faults
+    with pytest.raises(Error, match=r"dists/trixie/InRelease: .*refused"):
+        verify.check(trees.tree(uri), "trixie", other)
