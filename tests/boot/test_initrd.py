@@ -97,7 +97,7 @@ def test_a_card_with_its_driver_alone_comes_to_its_root_over_nfs(
     address = node.wait(rf"interconnect up: \S+ {MAC} (10\.10\.0\.\d+)/24", 180, fail="error:|panic")[1]
     number = "2" if "ssi.node=2" in entry else "1"
     node.wait(rf"HANDED OVER pid 1 node {number} role node on node{number}\s", 180, fail="error:|panic")
-    said = node.wait(r"nfs4 .*", 30)[0]
+    said = node.wait(r"nfs4 .*\n", 30)[0]
     for option in ("vers=4.2", "hard", "lookupcache=pos", f"clientaddr={address}", f"addr={nfsserver.ADDRESS}"):
         assert option in said
     assert "rsize=32768" in said or "ssi.opts" not in entry
@@ -112,7 +112,7 @@ def test_with_the_wrong_driver_it_says_which_card_there_is_and_offers_a_shell(
     server: nfsserver.Server, make: Make, boot: Boot
 ) -> None:
     node = boot(make("e1000e"), "ssi.node=1 ssi.debug", *_card(server, "e1000"))
-    said = node.wait(r"ssi: error: no network interface: .*", 120)[0]
+    said = node.wait(r"ssi: error: no network interface: .*\n", 120)[0]
     assert "PCI network devices here: 8086:100e" in said
     assert "drivers in this image: e1000e" in said
     assert "add the right one to /etc/mkinitrd/modules" in said
@@ -135,11 +135,11 @@ def test_late_dhcp_and_a_refused_root_are_told_and_tried_again(
     server.export(on=False)
     try:
         node = boot(make("virtio_net"), f"ssi.node=1 {BOOTIF}", *_card(server, "virtio-net-pci"))
-        said = node.wait(r"ssi: error: no answer to DHCP on eth0.*", 180)[0]
+        said = node.wait(r"ssi: error: no answer to DHCP on eth0.*\n", 180)[0]
         assert "is a DHCP server on this network, is the cable in?" in said
         server.dhcp(on=True)
         node.wait(rf"interconnect up: \S+ {MAC}", 180)
-        said = node.wait(rf"ssi: error: {nfsserver.ADDRESS}:/ can't be mounted.*", 180)[0]
+        said = node.wait(rf"ssi: error: {nfsserver.ADDRESS}:/ can't be mounted.*\n", 180)[0]
         assert "is the init node up, is this address exported to?" in said
         server.export(on=True)
         node.wait("HANDED OVER pid 1 node 1", 180, fail="panic")

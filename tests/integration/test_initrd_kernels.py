@@ -1,0 +1,93 @@
+"""Second opinions on whole kernels of Debian: modprobe on what a module needs, initramfs-tools on its firmware."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import needs
+
+from openssi import run
+from openssi.kernel import nics
+from openssi.kernel.modules import Modules, module_name, modules
+from openssi_build import kernels
+
+pytestmark = pytest.mark.integration
+
+# Their softdeps name ciphers; modprobe passes over some that have several implementations, we take all of them.
+WIDER = {"bcachefs", "btrfs", "cifs", "f2fs", "ksmbd"}
+
+
+@pytest.fixture(scope="module", params=["trixie-amd64", "bookworm-amd64"])
+def kernel(
+    request: pytest.FixtureRequest, root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Modules:
+    """A kernel of Debian, held by a tree of the test's own."""
+    needs("modprobe", "depmod")
+    top = tmp_path_factory.mktemp("tree")
+    (top / "kernels").symlink_to(root / "kernels")
+    found = kernels.qualified(top, cache, request.param)
+    return modules(found.tree, found.abi)
+
+
+def _by_modprobe(kernel: Modules) -> dict[str, set[str]]:
+    top = kernel.directory.parents[3] if kernel.directory.parts[-4] == "usr" else kernel.directory.parents[2]
+    script = (
+        'while read -r module; do echo "= $module"; '
+        'modprobe -d "$1" -S "$2" -C /nonexistent --show-depends "$module" 2>/dev/null; done'
+    )
+    names = "".join(f"{name}\n" for name in kernel.dependencies).encode()
+    said = run.output(["sh", "-c", script, "sh", top, kernel.version], input=names, timeout=600).decode()
+    needed: dict[str, set[str]] = {}
+    module = ""
+    for line in said.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "=":
+            module = rest
+            needed[module] = set()
+        elif word == "insmod":
+            needed[module].add(module_name(rest.split()[0]))
+    return needed
+
+
+def test_every_module_needs_what_modprobe_says(kernel: Modules) -> None:
+    theirs = _by_modprobe(kernel)
+    ours = {name: set(kernel.closure([name])) for name in kernel.dependencies}
+    assert len(ours) > 4000
+    assert ours.keys() == theirs.keys()
+    differing = {name for name in ours if ours[name] != theirs[name]}
+    assert differing <= WIDER
+    assert all(ours[name] > theirs[name] for name in differing)
+
+
+def test_dependencies_come_before_the_module_that_needs_them(kernel: Modules) -> None:
+    for name in kernel.dependencies:
+        order = kernel.closure([name])
+        place = {module: i for i, module in enumerate(order)}
+        for module in order:
+            assert all(place[module_name(file)] < place[module] for file in kernel.dependencies[module][1])
+
+
+def test_ids_of_cards_resolve_to_the_drivers_that_modprobe_would_load(kernel: Modules) -> None:
+    top = kernel.directory.parents[3] if kernel.directory.parts[-4] == "usr" else kernel.directory.parents[2]
+    for id_, modalias in (
+        ("8086:100e", "pci:v00008086d0000100Esv00001AF4sd00001100bc02sc00i00"),
+        ("10ec:8168", "pci:v000010ECd00008168sv00001043sd00008677bc02sc00i00"),
+        ("15ad:07b0", "pci:v000015ADd000007B0sv000015ADsd000007B0bc02sc00i00"),
+        ("0bda:8153", "usb:v0BDAp8153d3100dc00dsc00dp00icFFiscFFip00in00"),
+    ):
+        argv: list[str | Path] = [
+            "modprobe", "-d", top, "-S", kernel.version, "-C", "/nonexistent", "--resolve-alias", modalias,
+        ]  # fmt: skip
+        theirs = set(run.output(argv, timeout=60).decode().split())
+        found = kernel.find(modalias)
+        assert found is not None
+        assert set(found.modules) == theirs
+        assert theirs & {driver.module for driver in nics.matching(kernel, id_)}
+
+
+def test_drivers_say_their_firmware_as_modinfo_does(kernel: Modules) -> None:
+    for driver in nics.drivers(kernel):
+        argv: list[str | Path] = ["modinfo", "--field", "firmware", kernel.path(driver.module)]
+        theirs = run.output(argv, timeout=60).decode().split()
+        assert list(driver.firmware) == list(dict.fromkeys(theirs)), driver.module
