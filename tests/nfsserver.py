@@ -117,7 +117,6 @@ def running(cache: Path, kernel: kernels.QualifiedKernel, mirror: apt.Mirror, di
     ]  # fmt: skip
     with Machine("server", argv, directory) as machine:
         machine.wait("SERVING", 240, fail="Kernel panic|not found|error while loading")
-        machine.command("stty -echo")
         yield Server(machine, near, far)
 
 

@@ -1,7 +1,7 @@
 """Putting an initrd together: what goes in and why, then the bytes.
 
-The image is two archives, one behind the other: the modules as the kernel's package ships them (already compressed
-where it does so), and all else under one compression. Optional parts come before (microcode, which the kernel
+The image is archives one behind the other: the modules as the kernel's package ships them (already compressed
+where it does so), then all else, compressed in parts that are kept in a cache. Optional parts come before (microcode, which the kernel
 reads before it can decompress anything) and behind (overlays).
 """
 
@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shlex
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ from openssi.kernel.modules import Modules
 # What every image needs besides drivers: the root's filesystem and what DHCP and its client listen with.
 BASE = ("nfsv4", "af_packet")
 _SHIPPED_COMPRESSED = (".xz", ".zst", ".gz")
+_EMPTY = ("dev", "proc", "root", "run", "sys", "tmp")
+_BY_THE_LIST = ("lib/openssi/tables.sh", "lib/openssi/drivers")
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,8 @@ def _information(inputs: Inputs, modules: dict[str, Path]) -> dict[str, dict[str
     fresh = False
     said = {}
     for name, file in modules.items():
-        stat = file.stat()
-        key = f"{file} {stat.st_size} {stat.st_mtime_ns}"
+        status = file.stat()
+        key = f"{file} {status.st_size} {status.st_mtime_ns}"
         if key not in known:
             all_ = modinfo.fields(modinfo.read(file), str(file))
             known[key] = {each: all_[each] for each in ("alias", "firmware", "description") if each in all_}
@@ -160,7 +163,7 @@ def _base(inputs: Inputs, modules: dict[str, Path], said: dict[str, dict[str, li
     ]
     for part in sorted((inputs.parts / "parts").iterdir()):
         entries.append(cpio.regular(f"lib/openssi/{part.name}", part.read_bytes(), 0o644 if part.suffix else 0o755))
-    entries += [cpio.directory(name) for name in ("dev", "proc", "root", "run", "sys", "tmp")]
+    entries += [cpio.directory(name) for name in _EMPTY]
     return entries
 
 
@@ -205,11 +208,35 @@ def image(inputs: Inputs, content: Content) -> bytes:
         if not archive.startswith(cpio.MAGIC):
             raise Error(f"{path}: an early microcode archive is an uncompressed cpio archive")
     plain = [cpio.pack(content.plain, content.date)] if content.plain else []
-    return b"".join([*early, *plain, _packed(inputs, content), *overlays])
+    packed = [_compressed(inputs, cpio.pack(part, content.date)) for part in _parts(inputs.codec, content.packed)]
+    return b"".join([*early, *plain, *packed, *overlays])
 
 
-def _packed(inputs: Inputs, content: Content) -> bytes:
-    archive = cpio.pack(content.packed, content.date)
+def _parts(codec: str, entries: Sequence[cpio.Entry]) -> list[list[cpio.Entry]]:
+    """Return ``entries`` as archives of their own: what a change of the list leaves alone is not compressed again.
+
+    The firmware of each directory, each module, what the list decides, and the rest, which is mostly busybox.
+    """
+    if codec in ("lz4", "none"):  # nothing to be gained; and lz4 takes what follows for its own
+        return [list(entries)]
+    parts: dict[str, list[cpio.Entry]] = {}
+    for entry in entries:
+        if stat.S_ISDIR(entry.mode):
+            if entry.name in _EMPTY:
+                parts.setdefault("", []).append(entry)
+            continue
+        names = entry.name.split("/")
+        if entry.name.startswith("lib/firmware/"):
+            key = "/".join(names[:3])
+        elif entry.name.startswith("lib/modules/"):
+            key = entry.name
+        else:
+            key = "list" if entry.name in _BY_THE_LIST else ""
+        parts.setdefault(key, []).append(entry)
+    return [cpio.with_directories(parts[key]) for key in sorted(parts)]
+
+
+def _compressed(inputs: Inputs, archive: bytes) -> bytes:
     level = codecs.LEVELS[inputs.codec] if inputs.codec in codecs.LEVELS and inputs.level is None else inputs.level
     if inputs.cache is None or inputs.codec == "none":
         return codecs.compress(archive, inputs.codec, level)
@@ -222,7 +249,7 @@ def _packed(inputs: Inputs, content: Content) -> bytes:
     compressed = codecs.compress(archive, inputs.codec, level)
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write(path, compressed, durable=False)
-    _prune(inputs.cache, keep=64)
+    _prune(inputs.cache, keep=256)
     return compressed
 
 
