@@ -24,6 +24,7 @@ from openssi.errors import Error
 QEMU = "qemu-system-x86_64"
 _PROBE_S = 10.0
 _SOCKET_PATH = 107  # unix(7)
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # ECMA-48 control sequences
 
 
 @cache
@@ -258,7 +259,7 @@ class Machine:
                 time.sleep(0.05)
 
     def command(self, line: str, timeout: float = 60) -> tuple[int, str]:
-        """Run ``line`` in the shell on the console; return its exit status and output."""
+        """Run ``line`` in the shell on the console; return its exit status and output, without a terminal's colours."""
         mark = f"R{time.monotonic_ns()}"
         self.send(f"{line}; echo {mark[0]}''{mark[1:]}=$?=\n")
         # Between the echoed line and the mark lies the output.
@@ -266,7 +267,7 @@ class Machine:
         found = self.wait(rf"{mark}=(\d+)=", timeout)
         said = bytes(self._heard[start : self._seen]).decode("utf-8", "replace").replace("\r", "")
         body = said.split(f"{mark[1:]}=$?=", 1)[-1].rsplit(mark, 1)[0]
-        return int(found[1]), body.removeprefix("\n")
+        return int(found[1]), _COLOUR.sub("", body).removeprefix("\n")
 
     @property
     def running(self) -> bool:

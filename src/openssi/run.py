@@ -40,10 +40,13 @@ PACKAGES = {
     "rsync": "rsync",
     "serf": "serf",
     "shellcheck": "shellcheck",
+    "socat": "socat",
     "sqv": "sqv",
     "ssh": "openssh-client",
     "sshd": "openssh-server",
     "syslinux": "syslinux",
+    "tinyproxy": "tinyproxy-bin",
+    "vde_switch": "vde-switch",
     "xorriso": "xorriso",
 }
 

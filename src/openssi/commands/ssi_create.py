@@ -25,11 +25,17 @@ def main(argv: Sequence[str]) -> int:
         return _undo(root, options)
     _may(root)
     found = nics.configured if run.find("ip") else list
+    if options.cards:
+        return _show_cards(found())
     given = _given(options)
     asks = ask.at_console() and not options.yes
     if asks:
         given = _ask(root, Console(), given, found)
+    given = answers.merged(Answers(kernel_arguments=_consoles(root)), given)
     complete = answers.check(given, found(), _resolved(root, given))
+    if options.check:
+        print(*create.summary(complete), sep="\n")
+        return 0
     if options.dry_run:
         return _show(root, complete)
     if asks and not _confirmed(Console(), complete):
@@ -52,9 +58,17 @@ def _parser() -> argparse.ArgumentParser:
     ask_flag.add_argument("--kernel-arguments", metavar="WORDS", help="for every node, such as console=ttyS0,115200")
     parser.add_argument("--yes", action="store_true", help="ask nothing")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done")
+    parser.add_argument("--check", action="store_true", help="only check the answers and sum them up")
+    parser.add_argument("--cards", action="store_true", help="list the network cards that have an address")
     parser.add_argument("--undo", action="store_true", help="give the machine back as it was")
     parser.add_argument("--force", action="store_true", help="undo though there are other nodes")
     return parser
+
+
+def _show_cards(found: Sequence[Nic]) -> int:
+    for nic in found:
+        print(nic)
+    return 0
 
 
 def _yes(text: str) -> bool:
@@ -119,6 +133,14 @@ def _ask(root: Path, console: Console, given: Answers, found: Callable[[], list[
         failover = console.yes("Root failover (the root is on a disk that other nodes reach too)", default=False)
     asked = Answers(number, nic, protocol, cvip, name, failover)
     return answers.merged(before, answers.merged(given, asked))
+
+
+def _consoles(root: Path) -> str:
+    """Return the consoles that this machine's kernel was told: a room with serial lines has them on every node."""
+    path = Path("/proc/cmdline")
+    if root != Path("/") or not path.exists():
+        return ""
+    return " ".join(word for word in path.read_text().split() if word.startswith("console="))
 
 
 def _card(text: str, found: Sequence[Nic]) -> Nic:

@@ -98,6 +98,10 @@ class Lab:
             os.kill(int(self._switch_pid.read_text()), signal.SIGTERM)
         self._switch_pid.unlink(missing_ok=True)
 
+    def helpers(self) -> list[int]:
+        """Return the process numbers of the switch and the repository's server."""
+        return [*(helper.pid for helper in self._helpers), int(self._switch_pid.read_text())]
+
     @property
     def switch(self) -> Path:
         """The switch's directory of sockets."""
@@ -121,16 +125,12 @@ class Lab:
     def _serve(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
-        argv: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "http.server",
-            "--bind",
-            "127.0.0.1",
-            "--directory",
-            self.repo,
-            str(self.port),
-        ]
+        # By a link here: the command line tells whose server it is.
+        link = self.directory / "repository"
+        link.unlink(missing_ok=True)
+        link.symlink_to(self.repo)
+        argv: list[str | Path] = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1"]
+        argv += ["--directory", link, str(self.port)]
         self._helpers.append(run.start(argv, log_to=self.directory / "repository.log"))
         _until(lambda: _answers(self.port), "http.server", self.directory / "repository.log")
 
