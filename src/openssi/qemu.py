@@ -51,7 +51,7 @@ def qemu_command(name: str, *, memory_mib: int = 512, machine: str = "q35", acce
         "-name", name,
         "-accel", accel or accelerator(),
         "-machine", machine,
-        "-cpu", "max",
+        "-cpu", "max,-svm,-vmx",  # no guest in the guest: its modules cost boot time under tcg
         "-smp", "1",           # under tcg a second processor costs more than it gives
         "-m", str(memory_mib),
         "-nodefaults",
@@ -101,6 +101,7 @@ class Machine:
         self._console: socket.socket | None = None
         self._monitor: socket.socket | None = None
         self._lasting = lasting
+        self._started = False
         self._heard = bytearray()
         self._known = 0  # how much of it _listen() has told of
         self._seen = 0  # where the next wait() starts
@@ -131,9 +132,12 @@ class Machine:
     def start(self) -> None:
         """Start qemu; Error with its own words when it does not come up."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.log.write_bytes(b"")
-        self._heard.clear()
-        self._known = self._seen = 0
+        if not self._started:
+            self.log.write_bytes(b"")
+        self._started = True
+        with self._news:
+            self._heard.clear()
+            self._known = self._seen = 0
         if self._lasting:
             self._start_lasting()
             return

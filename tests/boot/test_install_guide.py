@@ -182,6 +182,7 @@ def test_2_6_the_package_asks_and_makes_the_first_node(walk: Walk) -> None:
 def test_2_7_the_first_node_is_up_after_a_reboot(walk: Walk) -> None:
     walk.needs("2.6")
     walk.one.send(f"{walk.steps['step-2-7'][0]}\n")
+    walk.lab.rebooted(1)
     walk.one.wait("login: root", _BOOT_S)
     walk.one.wait(_PROMPT, 120)
     walk.until("cluster -v", r"^1: UP +node1 10\.10\.0\.1 init", 120)
@@ -191,7 +192,11 @@ def test_2_7_the_first_node_is_up_after_a_reboot(walk: Walk) -> None:
 
 def test_3_3_a_new_machine_says_its_address_and_waits(walk: Walk) -> None:
     walk.needs("2.7")
-    two = walk.lab.start(2, cluster.node_command(2, walk.lab.switch))
+    disks = [walk.lab.directory / f"node2.{name}" for name in ("sda", "sdb")]
+    for disk in disks:
+        with disk.open("wb") as stream:
+            stream.truncate(512 * 2**20)
+    two = walk.lab.start(2, cluster.node_command(2, walk.lab.switch, extra=cluster.disk_words(*disks)))
     two.wait(r"ssi: this machine: 52:54:00:0a:0a:02", _BOOT_S)
     two.wait(r"waiting to be added", 60)
     walk.reached.add("3.3")
@@ -256,23 +261,74 @@ def test_package_tools_on_another_node_work_for_the_cluster(walk: Walk) -> None:
     assert "~openssi1" in walk.ok("dpkg-query -W -f '${Version}' procps", on=2)
 
 
-def test_a_killed_node_is_down_and_comes_back(walk: Walk) -> None:
+def test_3_5_1_swap_by_one_command_and_by_hand(walk: Walk) -> None:
     walk.needs("3.4")
+    one = walk.one
+    one.send(f"{walk.steps['step-3-5-1'][0]}\n")
+    one.wait(r"Write on /dev/sdb of node 2.*: $", 120)
+    one.send("y\n")
+    one.wait(r"node 2 swaps on /dev/sdb1 ", 120)
+    one.wait(_PROMPT, 60)
+    one.send(f"{walk.steps['step-3-5-1-fdisk'][0]}\n")
+    for key in ("o", "n", "p", "1", "", "+200M", "n", "p", "2", "", ""):
+        one.wait(r": $", 60)
+        one.send(f"{key}\n")
+    for key in ("t", "2", "82"):
+        one.wait(r": $", 60)
+        one.send(f"{key}\n")
+    one.wait(r"Command .*: $", 60)
+    one.send("w\n")
+    one.wait(_PROMPT, 120)
+    for line in walk.steps["step-3-5-1-hand"]:
+        walk.ok(line)
+    said = walk.ok("onnode 2 swapon --noheadings --show=NAME")
+    assert "/dev/sdb1" in said and "/dev/sda2" in said
+    assert "sd" not in walk.ok("swapon --noheadings --show=NAME; true")
+    walk.reached.add("3.5.1")
+
+
+def test_3_5_2_a_local_boot_device(walk: Walk) -> None:
+    walk.needs("3.5.1")
+    for line in walk.steps["step-3-5-2"]:
+        said = walk.ok(line, timeout=300)
+    assert "node 2 boots from /dev/sda1 of its own" in said
+    assert re.search(r"^2\s.*\s/dev/sda1$", walk.ok("cat /etc/clustertab"), re.MULTILINE)
+    walk.reached.add("3.5.2")
+
+
+def test_clocks_agree_and_status_has_nothing_to_complain_of(walk: Walk) -> None:
+    walk.needs("3.4")
+    assert re.search(r"node 2: [+-]0\.\d+ s from", walk.ok("ssi-timesync", timeout=200))
+    said = walk.ok("ssi-status")
+    assert "2 of 2 nodes UP" in said and "all is well" in said
+    assert "up to date" in walk.ok("ssi-ksync --check", on=2)
+
+
+def test_a_killed_node_is_down_and_comes_back_from_its_own_disk(walk: Walk) -> None:
+    walk.needs("3.5.2")
     walk.lab.machines[2].kill()
     walk.one.wait(r"nodedown 2", 120)
     walk.one.send("\n")
     walk.until("cluster -v", r"^2: (?!UP)\w+", 30)
-    two = walk.lab.start(2, cluster.node_command(2, walk.lab.switch))
+    disks = [walk.lab.directory / f"node2.{name}" for name in ("sda", "sdb")]
+    command = cluster.node_command(2, walk.lab.switch, extra=cluster.disk_words(*disks))
+    without_rom = [
+        word.replace("bootindex=1", "romfile=") if word.startswith("virtio-net") else word for word in command
+    ]
+    two = walk.lab.start(2, without_rom)
+    two.wait(r"ssi: mounting 10\.10\.0\.254:/ as node 2", _BOOT_S)
     walk.one.wait(r"nodeup 2", _BOOT_S)
     walk.one.send("\n")
     walk.until("cluster -v", r"^2: UP", 60)
     two.wait(_PROMPT, _BOOT_S)
+    walk.until("swapon --noheadings --show=NAME", r"/dev/sda2\s+/dev/sdb1|/dev/sdb1\s+/dev/sda2", 60, on=2)
 
 
 def test_nodes_wait_for_a_rebooting_init_node_and_go_on(walk: Walk) -> None:
     walk.needs("3.4")
     walk.lab.machines[2].send("while :; do date +%s >>/srv/beat; sleep 1; done &\n")
     walk.one.send("reboot\n")
+    walk.lab.rebooted(1)
     walk.one.wait("login: root", _BOOT_S)
     walk.one.wait(_PROMPT, 120)
     walk.until("cluster -v", r"^2: UP", 300)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from openssi.errors import Error
@@ -95,6 +96,16 @@ def add_swap(text: str, device: str, number: int) -> str:
     gap = "" if not text or text.endswith("\n") else "\n"
     # nofail: a disk that was taken out must not stop the node's boot.
     return f"{text}{gap}{device}\tnone\tswap\tsw,nofail,{OPTION}{number}\t0\t0\n"
+
+
+def drop_swap(text: str, names: Collection[str], number: int) -> str:
+    """Return ``text`` without node ``number``'s swap lines for any of ``names`` (a device, ``UUID=…``)."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not _is_swap(_entry(line), names, str(number)))
+
+
+def _is_swap(entry: Entry | None, names: Collection[str], number: str) -> bool:
+    return entry is not None and entry.kind == "swap" and entry.device in names and entry.nodes == number
 
 
 def drop_node(text: str, number: int) -> str:

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from openssi.cluster import bootserver, state
+from openssi import membership
+from openssi.cluster import bootserver, localboot, state
 from openssi.commands import mkinitrd
 from openssi.commands import root as commands_root
 from openssi.netboot import dhcp, images
-from openssi.netboot.images import Image
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     cluster = state.load(root)
     if options.build:
         _build(root)
-    for line in outdated(root, images.installed(root)):
+    for line in images.outdated(root):
         print(f"warning: {line}")
     if options.check:
         changes = bootserver.check(cluster)
@@ -30,6 +30,9 @@ def main(argv: Sequence[str]) -> int:
         changes = bootserver.sync(state.load(root))
     for line in changes.lines():
         print(line)
+    if any(node.bootdev for node in cluster.nodes):
+        living = {n for n, each in membership.members(root).items() if each.state in membership.LIVING}
+        localboot.refresh(cluster, living, print)
     if not options.quiet:
         count = len(changes.waiting)
         kept = f"; {count} old kept for machines that boot just now" if count else ""
@@ -56,17 +59,3 @@ def _build(root: Path) -> None:
             output = root / "boot" / f"{images.INITRD}{version}"
             print(f"initrd of Linux {version}")
             mkinitrd.main(["--quiet", "--output", str(output), version])
-
-
-def outdated(root: Path, found: Sequence[Image]) -> list[str]:
-    """Return a line for each image that was made before the list of drivers, or its kernel, was changed."""
-    directory = root / "etc/mkinitrd"
-    sources = [directory / "modules", *sorted((directory / "modules.d").glob("*"))]
-    lines = []
-    for image in found:
-        made = image.initrd.stat().st_mtime
-        newer = [path for path in (*sources, image.kernel) if path.is_file() and path.stat().st_mtime > made]
-        if newer:
-            what = f"/{newer[0].relative_to(root)}"
-            lines.append(f"/boot/{image.initrd.name} is older than {what}: mkinitrd {image.version}, then ssi-ksync")
-    return lines

@@ -14,6 +14,7 @@ from openssi import commands
 from openssi.commands.cluster import View, view
 from openssi.loads import Load
 from openssi.membership import DOWN, LIVING, NEVERUP, UP
+from openssi.netboot import images
 
 _PERIOD_S = 2.0
 _COLOURS = {UP: "32", DOWN: "31", NEVERUP: "90"}
@@ -84,23 +85,7 @@ def attention(root: Path, now: View) -> list[str]:
         found.append(
             f"nodes run different kernels ({', '.join(sorted(kernels))}): ssi-shutdown --rolling boots one after the other anew"
         )
-    return found + stale_images(root)
-
-
-def stale_images(root: Path) -> list[str]:
-    """Return a line for each boot image that is older than what it was made of: its kernel or its list of drivers."""
-    found = []
-    for image in sorted((root / "boot").glob("openssi-initrd.img-*")):
-        version = image.name.removeprefix("openssi-initrd.img-")
-        sources = [root / "boot" / f"vmlinuz-{version}", root / "etc/mkinitrd/modules"]
-        newer = [
-            f"/{each.relative_to(root)}"
-            for each in sources
-            if each.exists() and each.stat().st_mtime > image.stat().st_mtime
-        ]
-        if newer:
-            found.append(f"/boot/{image.name} is older than {' and '.join(newer)}: mkinitrd and ssi-ksync")
-    return found
+    return found + images.outdated(root)
 
 
 def screen(root: Path, now: View, *, colour: bool) -> list[str]:

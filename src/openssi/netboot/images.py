@@ -75,3 +75,17 @@ def installed(root: Path) -> list[Image]:
     if not found:
         raise Error(f"{boot}: no kernel with a network boot image", hint=f"mkinitrd -o {boot}/{INITRD}VERSION VERSION")
     return sorted(found, key=lambda image: age(image.version), reverse=True)
+
+
+def outdated(root: Path) -> list[str]:
+    """Return a line for each initrd in /boot that is older than what it was made of: its kernel or the lists of drivers."""
+    lists = [root / "etc/mkinitrd/modules", *sorted((root / "etc/mkinitrd/modules.d").glob("*"))]
+    lines = []
+    for initrd in sorted((root / "boot").glob(f"{INITRD}*")):
+        version = initrd.name.removeprefix(INITRD)
+        sources = [root / "boot" / f"vmlinuz-{version}", *lists]
+        made = initrd.stat().st_mtime
+        newer = [f"/{each.relative_to(root)}" for each in sources if each.is_file() and each.stat().st_mtime > made]
+        if newer:
+            lines.append(f"/boot/{initrd.name} is older than {' and '.join(newer)}: mkinitrd {version}, then ssi-ksync")
+    return lines

@@ -39,6 +39,7 @@ def first_command(disk: Path, switch: Path, *, memory_mib: int = 1024) -> list[s
     """Return the qemu command of the first node: its disk, one card to the outside, one on the interconnect."""
     return [
         *qemu_command("node1", memory_mib=memory_mib),
+        "-no-reboot",
         "-drive", f"if=none,id=disk,format=qcow2,file={disk},cache=unsafe,discard=unmap",
         "-device", "virtio-blk-pci,drive=disk,addr=0xf",
         "-netdev", "user,id=outside,ipv6=off",
@@ -48,10 +49,20 @@ def first_command(disk: Path, switch: Path, *, memory_mib: int = 1024) -> list[s
     ]  # fmt: skip
 
 
+def disk_words(*disks: Path) -> list[str]:
+    """Return the words that give a machine SATA disks (raw images), the first one bootable after the network."""
+    words = []
+    for place, disk in enumerate(disks):
+        words += ["-drive", f"if=none,id=sata{place},format=raw,file={disk},cache=unsafe"]
+        words += ["-device", f"ide-hd,drive=sata{place},bus=ide.{place},bootindex={place + 2}"]
+    return words
+
+
 def node_command(number: int, switch: Path, *, memory_mib: int = 768, extra: Sequence[str] = ()) -> list[str]:
     """Return the qemu command of an empty machine that boots from the interconnect."""
     return [
         *qemu_command(f"node{number}", memory_mib=memory_mib),
+        "-no-reboot",
         "-netdev", f"vde,id=inside,sock={switch}",
         "-device", f"virtio-net-pci,id=card,netdev=inside,addr=0x11,mac={mac(number)},bootindex=1",
         *extra,
@@ -139,6 +150,17 @@ class Lab:
         disk = self.directory / "node1.qcow2"
         run.run(disk_command(base, disk))
         return self.start(1, first_command(disk, self.switch))
+
+    def rebooted(self, number: int, *, timeout: float = 600) -> Machine:
+        """Wait until machine ``number`` ends by its reboot, and start it again.
+
+        qemu's tcg at times hangs when a guest resets the machine, so that a reboot ends it here (-no-reboot).
+        """
+        machine = self.machines[number]
+        machine.wait_end(timeout)
+        machine.detach()
+        machine.start()
+        return machine
 
     def start(self, number: int, argv: Sequence[str]) -> Machine:
         """Start machine ``number`` with the qemu command ``argv``."""

@@ -105,6 +105,7 @@ def _first(lab: Lab, disk: Path, say: Callable[[str, float], None]) -> None:
     _typed(one, "test -e /etc/clustertab")
     say("first node reboots as the init node", 14 * slow)
     one.send("reboot\n")
+    lab.rebooted(1)
     one.wait("login: root", 900)
     one.wait(_PROMPT, 300)
 
