@@ -264,3 +264,11 @@ def lab_stop(_: Context) -> None:
     from openssi_build.lab import trial
 
     print(f"ended: {', '.join(f'node{number}' for number in trial.stop(ROOT)) or 'nothing ran'}")
+
+
+@task()
+def doctor(_: Context) -> None:
+    """Say what on this machine would stop a task, and the remedy (a few seconds)."""
+    from openssi_build import doctor, settings
+
+    doctor.report(doctor.examine(ROOT, settings.load(ROOT)), print)

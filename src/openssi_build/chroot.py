@@ -74,7 +74,7 @@ def bootstrap_command(
 
 
 def _bootstrap(tarball: Path, suite: str, packages: list[str], architecture: str, mirror: apt.Mirror) -> None:
-    _check_privileges()
+    check_privileges()
     log = tarball.parent / f"{tarball.name.removesuffix('.tar.zst')}.log"
     log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="openssi-bootstrap-") as name:
@@ -103,7 +103,7 @@ def _reason(log: Path) -> str:
     return (first or (lines[-1] if lines else "mmdebstrap failed")).removeprefix("E: ")
 
 
-def _check_privileges() -> None:
+def check_privileges() -> None:
     """Raise Error when this user can make no user namespace with the ids that a chroot needs."""
     if os.geteuid() == 0:
         return
@@ -140,7 +140,7 @@ class Chroot:
         self._lock = -1
 
     def __enter__(self) -> Chroot:
-        _check_privileges()
+        check_privileges()
         self.directory.mkdir(parents=True, exist_ok=True)
         _sweep(self.directory)
         session, self._lock = _claim(self.directory)
