@@ -95,6 +95,9 @@ ROWS = {
     "binary-all apart, no architecture": same(
         Variant(split=True, fields={"Architectures": "amd64"}), WITHOUT_ALL, "lacks variant-all 1.0"
     ),
+    "Signed-By of a key that did not sign": same(
+        Variant(fields={"Signed-By": "0" * 40}, valid=DAY), OK, "Signed-By names none of the keys that signed"
+    ),
     "text before the signed message": same(Variant(before=b"hello\n"), REFUSED, "does not begin with a signed message"),
     "text behind the signed message": same(Variant(after=b"hello\n"), REFUSED, "something behind the signature"),
 }

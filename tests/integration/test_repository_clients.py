@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import needs
-from gpgsigner import GpgSigner
+from gpgsigner import GpgSigner, PlainSigner
 
 from openssi.errors import Error
 from openssi_build import archive, chroot, repository, settings, verify
 from openssi_build.bench import pool
-from openssi_build.verify import trees, web
+from openssi_build.verify import kept, trees, web
 from openssi_build.verify.clients import Client
 
 pytestmark = pytest.mark.integration
@@ -183,6 +184,33 @@ def test_verify_names_what_no_client_could_install(root: Path, cache: Path, tmp_
         )
     assert any("needy 1.0: Depends: no-such-package | nor-this" in line for line in said)
     assert any("needy 1.0: Depends: bash (>= 99)" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("gone", "fault"),
+    [
+        ("pool/main/o/one/one_1.0_amd64.deb", "gone, but the Release of snapshot 1 names it"),
+        ("by-hash/SHA256/*", "gone, but the Release of snapshot 1 names it"),
+        ("snapshots/1/Packages.xz", "No such file"),
+    ],
+)
+def test_verify_misses_what_a_client_may_still_ask_for(gone: str, fault: str, tmp_path: Path) -> None:
+    wanted = settings.Repository(keep=1)
+    signer = PlainSigner()
+    for version in ("1.0", "2.0"):
+        new = [package(tmp_path, "one", version)]
+        repository.publish(tmp_path / "repo", new, settings=wanted, cache=tmp_path, signer=signer)
+    top = tmp_path / "repo"
+    assert kept.faults(top) == []
+    now = {path.resolve() for path in top.glob("*.xz")}
+    inodes = {path.stat().st_ino for path in now}
+    doomed = [path for path in top.glob(gone) if path.stat().st_ino not in inodes]
+    assert doomed
+    for path in doomed:
+        path.unlink()
+    assert any(fault in each for each in kept.faults(top)), kept.faults(top)
+    # Nobody goes by a Release that is past its time.
+    assert kept.faults(top, now=time.time() + 40 * 86400) == []
 
 
 def test_verify_reads_a_url_and_finds_a_key_that_did_not_sign(root: Path, cache: Path, tmp_path: Path) -> None:

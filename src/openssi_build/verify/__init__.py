@@ -11,9 +11,10 @@ from pathlib import Path
 
 from openssi.errors import Error
 from openssi_build import apt, archive, chroot, signing
+from openssi_build.keys import expiring
 from openssi_build.repository import control, plan
 from openssi_build.settings import Settings
-from openssi_build.verify import clients, depends, release, signatures, trees, web
+from openssi_build.verify import clients, depends, kept, release, signatures, trees, web
 from openssi_build.verify.indexes import Indexes
 from openssi_build.verify.release import Release
 from openssi_build.verify.trees import Tree
@@ -53,29 +54,40 @@ def check(tree: Tree, suite: str, keyring: bytes, *, now: float | None = None) -
 def _signed(tree: Tree, prefix: str, keyring: Path, report: Report) -> Release | None:
     """Return the Release below ``prefix`` after its signatures are checked; None when there is none or it is not readable."""
     inline, plain, detached = (trees.read(tree, f"{prefix}{name}") for name in ("InRelease", "Release", "Release.gpg"))
-    texts: dict[str, bytes] = {}
-    try:
-        if inline is not None:
-            text, signature = signatures.split(inline)
-            texts["InRelease"] = text + b"\n"
-            report.faults += [f"{prefix}InRelease: {each}" for each in signatures.check(text, signature, keyring)]
-    except Error as problem:
-        report.faults.append(f"{prefix}InRelease: {problem}")
-    if plain is not None and detached is not None:
-        texts["Release"] = plain
-        report.faults += [f"{prefix}Release.gpg: {each}" for each in signatures.check(plain, detached, keyring)]
-    if inline is None and "Release" not in texts:
-        if prefix:
-            report.faults.append(f"{prefix}InRelease: not there, nor Release with Release.gpg")
-        return None
-    if len(set(texts.values())) > 1:
-        report.faults.append(f"{prefix}InRelease and {prefix}Release differ")
-    for name, text in texts.items():
+    signed: dict[str, tuple[bytes, bytes]] = {}  # text and signature by the file that holds the signature
+    if inline is not None:
         try:
-            return release.parse(text)
+            signed["InRelease"] = signatures.split(inline)
+        except Error as problem:
+            report.faults.append(f"{prefix}InRelease: {problem}")
+    if plain is not None and detached is not None:
+        signed["Release.gpg"] = plain, detached
+    if prefix and inline is None and not signed:
+        report.faults.append(f"{prefix}InRelease: not there, nor Release with Release.gpg")
+    if len({text.rstrip(b"\n") for text, _ in signed.values()}) > 1:
+        report.faults.append(f"{prefix}InRelease and {prefix}Release differ")
+    found = None
+    for name, (text, signature) in signed.items():
+        verdict = signatures.check(text, signature, keyring)
+        report.faults += [f"{prefix}{name}: {each}" for each in verdict.problems]
+        try:
+            found = release.parse(text)
         except Error as problem:
             report.faults.append(f"{prefix}{name}: {problem}")
-    return None
+            continue
+        _signers(f"{prefix}{name}", found, verdict, report)
+    return found
+
+
+def _signers(name: str, found: Release, verdict: signatures.Verdict, report: Report) -> None:
+    """Note who signed; the Signed-By of a Release binds the one that follows it."""
+    bound = found.fields.get("Signed-By", "").replace(",", " ").split()
+    if verdict.signers:
+        report.seen.append(f"{name}: signed by {', '.join(verdict.signers)}")
+        if bound and not set(bound) & set(verdict.signers):
+            report.faults.append(
+                f"{name}: Signed-By names none of the keys that signed: clients refuse the next Release"
+            )
 
 
 def _judge(tree: Tree, prefix: str, found: Release, suite: str, now: float, report: Report) -> None:
@@ -132,6 +144,10 @@ def verify(
     report = check(tree, repository.suite, keys)
     for line in report.seen:
         say(line)
+    if isinstance(tree, trees.Directory):
+        report.faults += kept.faults(tree.top)
+    for warning in _expiring(keys, settings):
+        say(f"warning: {warning}")
     if report.packages and not report.faults:
         _resolvable(report, cache, settings, say)
     if with_clients and report.packages and not report.faults:
@@ -156,6 +172,12 @@ def _public_keys(keyring: Path | None, root: Path, settings: Settings) -> bytes:
         raise Error(f"{keyring}: {problem.strerror}") from None
     with signing.Home() as home:
         return home.export(home.receive(content, str(keyring)))
+
+
+def _expiring(keys: bytes, settings: Settings) -> list[str]:
+    with signing.Home() as home:
+        home.receive(keys, "keyring")
+        return expiring(home.listing(), settings.signing.warn_days)
 
 
 def _resolvable(report: Report, cache: Path, settings: Settings, say: Callable[[str], None]) -> None:

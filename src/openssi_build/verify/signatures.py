@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from openssi.errors import Error
@@ -43,30 +44,36 @@ def split(inrelease: bytes) -> tuple[bytes, bytes]:
     return re.sub(rb"^- ", b"", text, flags=re.M), _SIGNATURE + armor + end + b"\n"
 
 
-def check(data: bytes, signature: bytes, keyring: Path) -> list[str]:
-    """Return what gpgv and sqv each find wrong with the detached ``signature`` of ``data``; nothing when all is well.
+@dataclass(frozen=True)
+class Verdict:
+    """What gpgv and sqv make of a signature: who signed, and what each finds wrong; nothing when all is well."""
 
-    As for apt, one good signature by a key of the binary ``keyring`` is enough.
-    """
+    signers: tuple[str, ...] = ()  # fingerprints of the primary keys whose signatures are good
+    problems: tuple[str, ...] = ()
+
+
+def check(data: bytes, signature: bytes, keyring: Path) -> Verdict:
+    """Judge the detached ``signature`` of ``data``: as for apt, one good one by a key of the binary ``keyring`` is enough."""
     with tempfile.TemporaryDirectory(prefix="ossi-") as name:
         directory = Path(name)
         (directory / "data").write_bytes(data)
         (directory / "signature").write_bytes(signature)
-        # apt strips the armor's line; a clearsigned text ends without one.
-        return [*_gpgv(directory, keyring.absolute()), *_sqv(directory, keyring.absolute())]
+        signers, problems = _gpgv(directory, keyring.absolute())
+        return Verdict(tuple(signers), (*problems, *_sqv(directory, keyring.absolute())))
 
 
-def _gpgv(directory: Path, keyring: Path) -> list[str]:
+def _gpgv(directory: Path, keyring: Path) -> tuple[list[str], list[str]]:
     argv: list[str | Path] = ["gpgv", "--homedir", directory, "--status-fd", "1", "--keyring", keyring]
     _, said, _ = status([*argv, directory / "signature", directory / "data"], timeout=_TIMEOUT)
     words = [line.split()[1:] for line in said.decode("utf-8", "replace").splitlines() if line.startswith("[GNUPG:]")]
     kinds = {each[0] for each in words}
+    valid = [each for each in words if each[0] == "VALIDSIG"]
     # Digests that apt 2.6 refuses whatever gpgv says of them (RFC 9580, section 9.5): MD5, SHA1, RIPEMD-160.
-    if any(each[0] == "VALIDSIG" and each[8] in ("1", "2", "3") for each in words):
-        return ["gpgv: the signature has a weak digest (MD5, SHA1 or RIPEMD-160)"]
+    if any(each[8] in ("1", "2", "3") for each in valid):
+        return [], ["gpgv: the signature has a weak digest (MD5, SHA1 or RIPEMD-160)"]
     if "GOODSIG" in kinds and "BADSIG" not in kinds:
-        return []
-    return [f"gpgv: {next((text for kind, text in _PROBLEMS.items() if kind in kinds), 'no signature')}"]
+        return [each[-1] for each in valid], []
+    return [], [f"gpgv: {next((text for kind, text in _PROBLEMS.items() if kind in kinds), 'no signature')}"]
 
 
 def _sqv(directory: Path, keyring: Path) -> list[str]:
