@@ -51,7 +51,7 @@ def qemu_command(name: str, *, memory_mib: int = 512, machine: str = "q35", acce
         "-name", name,
         "-accel", accel or accelerator(),
         "-machine", machine,
-        "-cpu", "max,-svm,-vmx",  # no guest in the guest: its modules cost boot time under tcg
+        "-cpu", "max",
         "-smp", "1",           # under tcg a second processor costs more than it gives
         "-m", str(memory_mib),
         "-nodefaults",
