@@ -134,6 +134,22 @@ def verify_repo(_: Context, repo: str = "", keyring: str = "", quick: bool = Fal
 
 
 @task()
+def snapshots(_: Context) -> None:
+    """List the snapshots of out/repo: every publish, and what changed with it."""
+    from openssi_build import history
+
+    history.show(OUT / "repo")
+
+
+@task(klass=WithWord, help={"number": "of the snapshot (inv snapshots); by default the one before"})
+def rollback(_: Context, number: int = 0) -> None:
+    """Publish the packages of an older snapshot again in out/repo (rollback 3), as a new snapshot (seconds)."""
+    from openssi_build import caches, history, settings
+
+    history.back(ROOT, OUT / "repo", caches.cache_directory(ROOT), settings.load(ROOT), number or 0)
+
+
+@task()
 def initrd(_: Context) -> None:
     """Make the boot images of openssi.toml in out/initrd: kernel, initrd, manifest (seconds)."""
     from openssi_build import caches, images, settings

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
-from openssi_build import repository, signing
+from openssi_build import history, signing
 from openssi_build.caches import cache_directory
 from openssi_build.publish import targets
 from openssi_build.publish.publisher import Progress, Result, publish
@@ -48,11 +48,7 @@ def publish_to(root: Path, settings: Settings, to: str, *, dry_run: bool = False
     repo = root / "out" / "repo"
     shown = _Shown(Console())
     if rollback and not dry_run:
-        with signing.signer(settings.signing, root) as signer:
-            snapshot = repository.rollback(
-                repo, rollback, settings=settings.repository, cache=cache_directory(root), signer=signer
-            )
-        shown.say(f"snapshot {snapshot.number} has the packages of {rollback}")
+        history.back(root, repo, cache_directory(root), settings, rollback, say=shown.say)
     start = time.monotonic()
     with targets.open_target(chosen, root) as target, shown.bars:
         result = publish(repo, target, settings.repository, dry_run=dry_run, progress=shown)
