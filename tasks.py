@@ -288,3 +288,43 @@ def doctor(_: Context) -> None:
     from openssi_build import doctor, settings
 
     doctor.report(doctor.examine(ROOT, settings.load(ROOT)), print)
+
+
+@task(
+    help={
+        "node": "number of a node in --table",
+        "mac": "the machine's hardware address, instead of a node",
+        "ip": "its address with the prefix: 10.1.0.2/24",
+        "server": "the boot server's address; by default that of the table's first init node",
+        "table": "a clustertab",
+        "kind": "etherboot.dsk, etherboot.usb or etherboot.iso; by default all",
+    }
+)
+def boot_medium(
+    _: Context, node: int = 0, mac: str = "", ip: str = "", server: str = "", table: str = "", kind: str = ""
+) -> None:
+    """Make boot media with one machine's address on them, for networks without DHCP, in out/media."""
+    from openssi_build import caches, netboot, settings
+
+    wanted = netboot.Wanted(node=node, mac=mac, ip=ip, server=server, table=Path(table) if table else None, kind=kind)
+    for path in netboot.boot_medium(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), wanted):
+        print(path.relative_to(ROOT))
+
+
+@task(help={"directory": "by default out/netboot", "keyring": "public keys to check by"})
+def verify_netboot(_: Context, keyring: str, directory: str = "") -> None:
+    """Check the signature of boot images and then each file."""
+    from openssi_build import manifest
+
+    where = Path(directory) if directory else OUT / "netboot"
+    print(f"{where}: {manifest.check(where, Path(keyring))} files as signed")
+
+
+@task(help={"interface": "the interface with the machines; it must have an address", "table": "a clustertab"})
+def serve_netboot(_: Context, interface: str, table: str = "") -> None:
+    """Serve out/netboot by DHCP, TFTP and HTTP on one interface until interrupted (as root)."""
+    from openssi_build import caches, serve, settings
+
+    serve.serve(
+        ROOT, caches.cache_directory(ROOT), settings.load(ROOT), interface, Path(table) if table else None, print
+    )

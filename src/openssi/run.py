@@ -17,6 +17,7 @@ from openssi.errors import CommandError, Error
 log = logging.getLogger("openssi.run")
 
 Argv = Sequence[str | os.PathLike[str]]
+Process = subprocess.Popen[bytes]
 
 # Debian package of each program that a minimal system lacks.
 PACKAGES = {

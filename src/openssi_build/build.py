@@ -16,7 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from openssi import files
-from openssi_build import apt, archive, deb, derived, kernels, keys, repository, signing
+from openssi_build import apt, archive, deb, derived, kernels, keys, netboot, repository, signing
 from openssi_build.repository import Snapshot
 from openssi_build.settings import Settings, Signing
 
@@ -36,6 +36,7 @@ class Build:
     say: Callable[[str], None] = print  # what a step has to tell while it runs
     packages: list[Path] = field(default_factory=list)  # .deb and .dsc files to be published
     problems: list[str] = field(default_factory=list)
+    images: list[repository.Images] = field(default_factory=list)  # boot images to be published
     snapshot: Snapshot | None = None
 
     @property
@@ -98,12 +99,19 @@ def _kernel(build: Build) -> str:
     return kernel.abi
 
 
+def _netboot(build: Build) -> str:
+    """Make the tftp tree and the boot media."""
+    made = netboot.make(build.root, build.cache, build.settings, build.signer, say=build.say)
+    build.images.append(netboot.published(build.root, made, build.settings.repository.architectures[0]))
+    return f"{len(made.paths)} files"
+
+
 def _publish(build: Build) -> str:
     """Index, sign and publish everything."""
     repo = build.settings.repository
     snapshot = repository.publish(
         build.repo, build.packages,
-        settings=repo, cache=build.cache, signer=build.signer,
+        settings=repo, cache=build.cache, signer=build.signer, boot_images=build.images,
         waiting=lambda holder: build.say(f"waiting for {holder}"),
     )  # fmt: skip
     build.snapshot = snapshot
@@ -118,6 +126,7 @@ STEPS = (
     Step("openssi packages", "1 min", _own),
     Step("derived packages", "6 min", _derived),
     Step("qualified kernel", "1 min", _kernel),
+    Step("network boot images", "20 s", _netboot),
     Step("publish", "10 s", _publish),
 )
 
@@ -163,7 +172,7 @@ def repository_by_content(root: Path, cache: Path, settings: Settings) -> Path:
     with signing.signer(Signing(key_variable="OPENSSI_NO_SUCH_KEY"), cache / "trial") as signer:
         build = Build(root, cache, Path(), settings, signer, strict=True)
         quiet = Console(quiet=True)
-        run(build, [step for step in STEPS if step.act is not _publish], quiet)
+        run(build, [step for step in STEPS if step.act not in (_publish, _netboot)], quiet)
         # Everything lies in the cache under its own content's name.
         content = json.dumps([sorted(map(str, build.packages)), repr(settings), signer.fingerprints])
         key = hashlib.sha256(content.encode()).hexdigest()[:16]

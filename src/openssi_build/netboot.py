@@ -11,12 +11,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from openssi import files
+from openssi.cluster import table
 from openssi.errors import Error
 from openssi.netboot import loaders, media, sync, tree
 from openssi.netboot.images import digest
 from openssi.netboot.network import Network, Node
 from openssi.run import run
-from openssi_build import apt, images, kernels, manifest, signing
+from openssi_build import apt, deb, images, kernels, manifest, repository, signing
 from openssi_build.settings import Settings
 
 TREE = "tftpboot"
@@ -90,17 +91,16 @@ def make(
     """
     out = out or root / "out" / "netboot"
     out.mkdir(parents=True, exist_ok=True)
-    repository = settings.repository
     made = images.build_all(root, cache, settings, say=say)
-    architecture = repository.architectures[0]
-    found = fetch(cache, repository.suite, architecture, apt.mirror(repository))
+    architecture = settings.repository.architectures[0]
+    found = fetch(cache, settings.repository.suite, architecture, apt.mirror(settings.repository))
     served = loaders.installed(found.tree, architecture)
     wanted = tree.plan(on, nodes, [each.netboot for each in made], served, arguments=ARGUMENTS)
     with files.lock(out / ".lock"):
         changed = sync.sync(out / TREE, wanted).lines()
         changed += [f"written  {name}" for name in _media(out, media.parts(found.tree))]
         paths = [f"{TREE}/{name}" for name in (*wanted.images, *wanted.loaders, *wanted.entries)]
-        described = manifest.Described(repository, architecture, _packages(root, cache, settings, found))
+        described = manifest.Described(settings.repository, architecture, _packages(root, cache, settings, found))
         written = manifest.write(out, sorted([*paths, *media.KINDS]), described, signer)
         changed += [f"written  {name}" for name in written]
     return Made(out, tuple(manifest.digests(out)), tuple(changed))
@@ -139,6 +139,13 @@ def _media(out: Path, sources: dict[str, Path]) -> list[str]:
     return [kind for kind in media.KINDS if after[kind] != before[kind]]
 
 
+def published(root: Path, made: Made, architecture: str) -> repository.Images:
+    """Return what is published of ``made``: all that the manifest names, under a version that changes with it."""
+    sums = digest(made.directory / manifest.SUMS)
+    version = f"{deb.version(root).version}.{sums[:12]}"
+    return repository.Images(made.directory, (*made.paths, manifest.SUMS, manifest.SIGNATURE), architecture, version)
+
+
 def make_all(root: Path, cache: Path, settings: Settings, say: Callable[[str], None]) -> Made:
     """Make everything and say what changed and what is there."""
     with signing.signer(settings.signing, root) as signer:
@@ -148,3 +155,48 @@ def make_all(root: Path, cache: Path, settings: Settings, say: Callable[[str], N
     total = sum((made.directory / name).stat().st_size for name in made.paths)
     say(f"{made.directory}: {len(made.paths)} files, {total:,} bytes, signed; inv serve-netboot serves them")
     return made
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A medium for one machine: a node of ``table``, or ``mac`` and ``ip``."""
+
+    node: int = 0
+    mac: str = ""
+    ip: str = ""
+    server: str = ""
+    table: Path | None = None
+    kind: str = ""
+
+    def identity(self) -> media.Identity:
+        """Return who the machine is; Error says what is lacking or too much."""
+        if bool(self.node) == bool(self.mac):
+            raise Error("boot medium: expected either a node (--node, --table, --ip PREFIX) or --mac and --ip")
+        if not self.node:
+            return media.Identity(self.mac, self.ip, self.server)
+        if self.table is None:
+            raise Error(
+                f"boot medium: node {self.node}: which cluster?", hint="--table /etc/clustertab of its init node"
+            )
+        rows = {row.number: row for row in table.read(self.table)}
+        row = rows.get(self.node)
+        if row is None:
+            raise Error(f"{self.table}: no node {self.node} (there are: {', '.join(map(str, rows))})")
+        servers = [each.ip for each in rows.values() if each.initnode and each.number != self.node]
+        if not self.server and not servers:
+            raise Error(f"{self.table}: no init node but node {self.node}", hint="--server ADDRESS")
+        prefix = self.ip.partition("/")[2] or "24"
+        return media.Identity(row.mac, f"{row.ip}/{prefix}", self.server or servers[0], number=row.number)
+
+
+def boot_medium(root: Path, cache: Path, settings: Settings, wanted: Wanted) -> list[Path]:
+    """Make the media that ``wanted`` describes in out/media/<hardware address> and return them."""
+    identity = wanted.identity()
+    if wanted.kind and wanted.kind not in media.KINDS:
+        raise Error(f"boot medium: --kind {wanted.kind}: expected one of {', '.join(media.KINDS)}")
+    wants = settings.repository
+    found = fetch(cache, wants.suite, wants.architectures[0], apt.mirror(wants))
+    directory = root / "out" / "media" / identity.entry
+    directory.mkdir(parents=True, exist_ok=True)
+    kinds = (wanted.kind,) if wanted.kind else media.KINDS
+    return media.make(directory, media.parts(found.tree), identity, kinds=kinds)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from openssi import files
 from openssi.errors import Error
-from openssi_build.repository import indexes, placing, plan, pool, release, retention, snapshots, tables
+from openssi_build.repository import images, indexes, placing, plan, pool, release, retention, snapshots, tables
 from openssi_build.repository.chunks import Table
+from openssi_build.repository.images import Images
 from openssi_build.repository.pool import Package
 from openssi_build.repository.release import Signer
 from openssi_build.repository.snapshots import Changes, Snapshot
@@ -30,16 +31,19 @@ def publish(
     settings: Repository,
     cache: Path,
     signer: Signer,
+    boot_images: Sequence[Images] = (),
     date: int | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Snapshot:
-    """Add ``new`` (.deb and .dsc files) to the repository ``repo`` and return the snapshot that is then public.
+    """Add ``new`` (.deb and .dsc files) and boot images to the repository ``repo``; return the snapshot that is then public.
 
     Everything is read and judged first; Error means that nothing was published. When nothing changes, no byte is
     written and the snapshot is the one that was public (its ``new`` is False). ``date`` (seconds since 1970) is
     SOURCE_DATE_EPOCH or now. Another writer is waited for; ``waiting`` is called once with who it is.
     """
     with _writing(repo, cache, settings, signer, date, waiting) as start:
+        for each in boot_images:
+            each.place(repo, settings)
         try:
             return start().add(new)
         except Stale:
@@ -117,7 +121,9 @@ class _Writer:
 
     def _identity(self) -> str:
         """Return a digest of all but the packages that a Release depends on."""
-        said = json.dumps([repr(self.settings), sorted(release.fingerprints(self.signer.public_keys()))])
+        boot = sorted((path, index.sha256) for path, index in images.listed(self.repo, self.settings).items())
+        keys = sorted(release.fingerprints(self.signer.public_keys()))
+        said = json.dumps([repr(self.settings), keys, *([boot] if boot else [])])
         return sha256(said.encode()).hexdigest()[:16]
 
     def _base(self) -> str:
@@ -197,7 +203,8 @@ class _Writer:
             staging = snapshots.stage(self.repo)
             written = indexes.write(staging, edited, self.settings, self.store)
             snapshot = self._snapshot({path: index.sha256 for path, index in written.items()}, changes, edited, note)
-            indexes.write_releases(staging, snapshot, written, self.settings, self.signer)
+            listed = written | images.listed(self.repo, self.settings)
+            indexes.write_releases(staging, snapshot, listed, self.settings, self.signer)
             snapshots.complete(self.repo, staging, snapshot, changes)
             snapshots.install(self.repo, snapshot)
         except BaseException:

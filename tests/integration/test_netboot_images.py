@@ -1,0 +1,130 @@
+"""What inv netboot-images makes: the same bytes each time, nothing rewritten, signed, and published beside the packages."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import needs
+
+from openssi.errors import Error
+from openssi.netboot import media
+from openssi_build import apt, manifest, netboot, repository, settings, signing
+from openssi_build.settings import Settings, Signing
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def signer(cache: Path) -> Iterator[signing.Signer]:
+    needs("gpg", "mcopy", "xorriso")
+    with signing.signer(Signing(key_variable="OPENSSI_NO_SUCH_KEY"), cache / "trial") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def wanted(root: Path) -> Settings:
+    return settings.load(root)
+
+
+@pytest.fixture(scope="module")
+def out(
+    root: Path, cache: Path, wanted: Settings, signer: signing.Signer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    directory = tmp_path_factory.mktemp("netboot")
+    netboot.make(root, cache, wanted, signer, out=directory)
+    return directory
+
+
+def test_a_second_run_writes_nothing(
+    root: Path, cache: Path, wanted: Settings, signer: signing.Signer, out: Path
+) -> None:
+    before = {path: path.lstat().st_mtime_ns for path in out.rglob("[!.]*") if path.is_file()}
+    assert netboot.make(root, cache, wanted, signer, out=out).changed == ()
+    assert before == {path: path.lstat().st_mtime_ns for path in out.rglob("[!.]*") if path.is_file()}
+
+
+def test_a_driver_more_makes_a_new_initrd_beside_the_old_one(
+    root: Path, cache: Path, wanted: Settings, signer: signing.Signer, tmp_path: Path
+) -> None:
+    netboot.make(root, cache, wanted, signer, out=tmp_path)
+    old = (tmp_path / "tftpboot/initrd.img").resolve()
+    more = replace(wanted, initrd=(replace(wanted.initrd[0], drivers=("e1000", "virtio_net", "vmxnet3")),))
+    changed = netboot.make(root, cache, more, signer, out=tmp_path).changed
+    assert old.exists()
+    assert (tmp_path / "tftpboot/initrd.img").resolve() != old
+    assert not [line for line in changed if "etherboot" in line]
+
+
+def test_the_manifest_is_checked_by_the_keyring_alone_and_a_changed_byte_is_found(
+    out: Path, signer: signing.Signer, tmp_path: Path
+) -> None:
+    keyring = tmp_path / "keyring.gpg"
+    keyring.write_bytes(signer.public_keys())
+    assert manifest.check(out, keyring) > 15
+    target = out / "tftpboot/ldlinux.c32"
+    content = target.read_bytes()
+    target.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    try:
+        with pytest.raises(Error, match=r"ldlinux\.c32: not what SHA256SUMS says"):
+            manifest.check(out, keyring)
+    finally:
+        target.write_bytes(content)
+    sums = out / manifest.SUMS
+    text = sums.read_text()
+    sums.write_text(text.replace("a", "b", 1))
+    try:
+        with pytest.raises(Error, match="SHA256SUMS"):
+            manifest.check(out, keyring)
+    finally:
+        sums.write_text(text)
+
+
+def test_the_bill_of_materials_names_each_binary_and_its_source(out: Path) -> None:
+    document = json.loads((out / manifest.SBOM).read_text())
+    sources = {each["name"]: each.get("sourceInfo", "") for each in document["packages"]}
+    assert {"pxelinux", "ipxe", "shim-signed", "grub-efi-amd64-signed", "busybox-static"} <= set(sources)
+    assert "source package syslinux" in sources["pxelinux"]
+    assert any(name.startswith("linux-image-") for name in sources)
+    named = {each["fileName"] for each in document["files"]}
+    assert {"./etherboot.dsk", "./tftpboot/pxelinux.0"} <= named
+
+
+def test_media_are_the_same_bytes_each_time_and_the_floppy_fits(
+    cache: Path, wanted: Settings, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = wanted.repository
+    found = netboot.fetch(cache, repo.suite, "amd64", apt.mirror(repo))
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    old = os.umask(0o077)
+    try:
+        made = media.make(tmp_path, media.parts(found.tree))
+    finally:
+        os.umask(old)
+    assert [path.read_bytes() == (out / path.name).read_bytes() for path in made] == [True] * 3
+    assert (out / media.FLOPPY).stat().st_size == 1_474_560
+
+
+def test_images_are_published_under_their_version_and_listed_in_the_signed_release(
+    root: Path, cache: Path, wanted: Settings, signer: signing.Signer, out: Path, tmp_path: Path
+) -> None:
+    repo = tmp_path / "repo"
+    made = netboot.make(root, cache, wanted, signer, out=out)
+    images = netboot.published(root, made, "amd64")
+    rules = wanted.repository
+
+    def publish() -> repository.Snapshot:
+        return repository.publish(repo, [], settings=rules, cache=tmp_path, signer=signer, boot_images=[images])
+
+    assert publish().new
+    top = repo / "dists" / rules.suite / "main/netboot-amd64"
+    assert (top / "current").resolve() == top / images.version
+    keyring = tmp_path / "keyring.gpg"
+    keyring.write_bytes(signer.public_keys())
+    assert manifest.check(top / "current/images", keyring) == len(made.paths)
+    release = (repo / "dists" / rules.suite / "InRelease").read_text()
+    for version in ("current", images.version):
+        assert f" main/netboot-amd64/{version}/images/SHA256SUMS\n" in release
+    assert not publish().new
