@@ -155,7 +155,13 @@ def test_verify_sees_everything_right_with_both_apts(built_repo: Path, root: Pat
     )
     text = "\n".join(said)
     for apt in ("bookworm: apt 2.6", "trixie: apt 3.0"):
-        for seen in ("updates without a complaint", "has priority 1001", "dist-upgrade took", "installed "):
+        for seen in (
+            "updates without a complaint",
+            "has priority 1001",
+            "dist-upgrade took",
+            "installed ",
+            "goes on with the key",
+        ):
             assert any(line.startswith(f"Debian {apt}") and seen in line for line in said), text
     assert "amd64: all dependencies are in Debian trixie or in the repository" in said
 
@@ -184,6 +190,30 @@ def test_verify_names_what_no_client_could_install(root: Path, cache: Path, tmp_
         )
     assert any("needy 1.0: Depends: no-such-package | nor-this" in line for line in said)
     assert any("needy 1.0: Depends: bash (>= 99)" in line for line in said)
+
+
+def test_verify_sees_with_real_apt_that_the_pin_does_not_hold(root: Path, cache: Path, tmp_path: Path) -> None:
+    needs("mmdebstrap")
+    signer = GpgSigner(tmp_path / "gpg")
+    (tmp_path / "keyring.gpg").write_bytes(signer.public_keys())
+    other = settings.Repository(origin="Other")
+    new = [package(tmp_path, "one", "1.0", "all")]
+    repository.publish(tmp_path / "repo", new, settings=other, cache=tmp_path, signer=signer)
+    said: list[str] = []
+    with pytest.raises(Error, match="repo: 6 faults"):
+        verify.verify(
+            str(tmp_path / "repo"),
+            root=root,
+            cache=cache,
+            settings=settings.load(root),
+            keyring=tmp_path / "keyring.gpg",
+            say=said.append,
+        )
+    faults = [line for line in said if line.startswith("fault: ")]
+    for suite in ("Debian bookworm: apt 2.6", "Debian trixie: apt 3.0"):
+        first, second, _ = (each for each in faults if suite in each)
+        assert "the repository has priority 500, expected 1001" in first
+        assert "dist-upgrade: one 1.0+planted1 became 1.0+planted1, expected 1.0" in second
 
 
 @pytest.mark.parametrize(

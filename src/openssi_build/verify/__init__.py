@@ -15,7 +15,7 @@ from openssi_build.keys import expiring
 from openssi_build.repository import control, plan
 from openssi_build.settings import Settings
 from openssi_build.verify import clients, depends, kept, release, signatures, trees, web
-from openssi_build.verify.indexes import Indexes
+from openssi_build.verify.indexes import Digests, Indexes
 from openssi_build.verify.release import Release
 from openssi_build.verify.trees import Tree
 
@@ -35,6 +35,7 @@ class Report:
     seen: list[str] = field(default_factory=list)
     packages: dict[tuple[str, str, str], bytes] = field(default_factory=dict)  # stanzas by name, version, architecture
     architectures: list[str] = field(default_factory=list)
+    digests: Digests = field(default_factory=dict)
 
 
 def check(tree: Tree, suite: str, keyring: bytes, *, now: float | None = None) -> Report:
@@ -92,7 +93,7 @@ def _signers(name: str, found: Release, verdict: signatures.Verdict, report: Rep
 
 def _judge(tree: Tree, prefix: str, found: Release, suite: str, now: float, report: Report) -> None:
     report.faults += [f"{prefix}Release: {each}" for each in release.faults(found, suite if prefix else "", now)]
-    indexes = Indexes(tree, prefix, found)
+    indexes = Indexes(tree, prefix, found, report.digests)
     report.faults += indexes.check()
     with contextlib.suppress(Error):  # a date that is none is a fault by now
         report.seen.append(
@@ -152,7 +153,7 @@ def verify(
         _resolvable(report, cache, settings, say)
     if with_clients and report.packages and not report.faults:
         with _address(tree) as uri:
-            for suite in CLIENT_SUITES:
+            for suite in dict.fromkeys((*CLIENT_SUITES, repository.suite)):
                 _try(suite, uri, keys, root, cache, settings, report, say)
     if report.faults:
         for fault in report.faults:

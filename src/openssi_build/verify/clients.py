@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from openssi.errors import Error
+from openssi_build import archive
 from openssi_build.chroot import Chroot
 
 KEYRING = "/etc/apt/keyrings/repository.gpg"
@@ -95,13 +96,13 @@ class Client:
         """Return the version of apt."""
         return self.chroot.output(["apt-get", "--version"]).decode().split()[1]
 
-    def update(self) -> Outcome:
+    def update(self, *options: str) -> Outcome:
         """Run `apt-get update`."""
-        return self.apt("update")
+        return self.apt("update", *options)
 
-    def policy(self, package: str) -> Candidate:
+    def policy(self, package: str, *options: str) -> Candidate:
         """Return the candidate of ``package``, with its sources' priorities."""
-        return parse_policy(self.apt("policy", package, program="apt-cache").text)
+        return parse_policy(self.apt("policy", *options, package, program="apt-cache").text)
 
     def installed(self, package: str) -> str:
         """Return the installed version of ``package``, or nothing."""
@@ -156,7 +157,7 @@ def trial(client: Client, wanted: Trial) -> tuple[list[str], list[str]]:
         return [f"{who}: update: {line}" for line in updated.complaints or [f"exit status {updated.code}"]], []
     found = [f"{who}: updates without a complaint"]
     faults: list[str] = []
-    for act in (_pinned, _downgraded, _installed):
+    for act in (_pinned, _downgraded, _installed, _handed_over):
         problem, seen = act(client, wanted)
         faults += [f"{who}: {problem}"] if problem else []
         found += [f"{who}: {seen}"] if seen else []
@@ -165,7 +166,7 @@ def trial(client: Client, wanted: Trial) -> tuple[list[str], list[str]]:
 
 def _pinned(client: Client, wanted: Trial) -> tuple[str, str]:
     policy = client.policy(wanted.leaf)
-    priority = max((each for uri, each in policy.priorities.items() if uri.startswith(wanted.uri)), default=None)
+    priority = _priority(policy, wanted.uri)
     if priority != 1001:
         return f"{wanted.leaf}: the repository has priority {priority}, expected 1001 by its preferences", ""
     return "", f"{wanted.leaf} {policy.candidate} has priority 1001"
@@ -193,3 +194,27 @@ def _installed(client: Client, wanted: Trial) -> tuple[str, str]:
     if wrong:
         return f"install: {', '.join(wrong)}: not the repository's version was installed", ""
     return "", f"installed {len(names)} of the repository's packages"
+
+
+def _handed_over(client: Client, wanted: Trial) -> tuple[str, str]:
+    """Let the client go on with what the repository's own keyring package has brought, and with nothing of ours."""
+    brought = client.chroot.path / archive.KEYRING.lstrip("/")
+    if not brought.is_file():
+        return "", ""
+    client.use(wanted.uri, wanted.suite, b"", signed_by=archive.KEYRING)
+    alone = ("-o", f"Dir::Etc::SourceList=/{_SOURCE}", "-o", "Dir::Etc::SourceParts=/dev/null")
+    updated = client.update(*alone)
+    if updated.code != 0 or updated.complaints:
+        said = "; ".join(updated.complaints) or f"exit status {updated.code}"
+        return f"update with the installed {archive.KEYRING}: {said}", ""
+    policy = client.policy(wanted.leaf, *alone)
+    if _priority(policy, wanted.uri) != 1001:
+        return (
+            f"the installed preferences give {wanted.leaf} priority {_priority(policy, wanted.uri)}, expected 1001",
+            "",
+        )
+    return "", "goes on with the key and the preferences of the installed package"
+
+
+def _priority(policy: Candidate, uri: str) -> int | None:
+    return max((each for source, each in policy.priorities.items() if source.startswith(uri)), default=None)

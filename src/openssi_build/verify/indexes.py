@@ -16,6 +16,8 @@ from openssi_build.verify import trees
 from openssi_build.verify.release import COMPRESSED, HASHES, STRONG, Release
 from openssi_build.verify.trees import Tree
 
+# Size and hash by path and algorithm; None for a file that is not there.
+Digests = dict[tuple[str, str], tuple[int, str] | None]
 _TABLES = re.compile(r"(?:.*/)?(Packages|Sources)")
 
 
@@ -71,9 +73,12 @@ def unpack(packed: bytes, form: str) -> bytes:
 
 
 class Indexes:
-    """The indexes of one Release below ``prefix`` of ``tree``: check() reads them all and keeps the texts."""
+    """The indexes of one Release below ``prefix`` of ``tree``: check() reads them all and keeps the texts.
 
-    def __init__(self, tree: Tree, prefix: str, release: Release) -> None:
+    ``digests`` is what is known of the pool already: a file that two Releases name is read once.
+    """
+
+    def __init__(self, tree: Tree, prefix: str, release: Release, digests: Digests | None = None) -> None:
         self.tree = tree
         self.prefix = prefix
         self.release = release
@@ -81,6 +86,7 @@ class Indexes:
         self.files = 0
         self.texts: dict[str, bytes] = {}  # of Packages and Sources by path below the prefix
         self.packages: dict[tuple[str, str, str], bytes] = {}  # stanzas by package, version and architecture
+        self._digests: Digests = {} if digests is None else digests
         self._pool: dict[str, tuple[int, str, str]] = {}  # size, algorithm and hash by path below the tree
 
     def check(self) -> list[str]:
@@ -90,7 +96,9 @@ class Indexes:
             self._index(name)
         self._all_is_seen()
         for path, (size, algorithm, expected) in sorted(self._pool.items()):
-            self._same(path, trees.digest(self.tree, path, algorithm), size, expected)
+            if (path, algorithm) not in self._digests:
+                self._digests[path, algorithm] = trees.digest(self.tree, path, algorithm)
+            self._same(path, self._digests[path, algorithm], size, expected)
         return self.faults
 
     def _index(self, plain: str) -> None:
