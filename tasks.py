@@ -149,6 +149,18 @@ def rollback(_: Context, number: int = 0) -> None:
     history.back(ROOT, OUT / "repo", caches.cache_directory(ROOT), settings.load(ROOT), number or 0)
 
 
+@task(klass=WithWord, help={"part": "repo", "packages": "how many packages the pool of bench repo has"})
+def bench(_: Context, part: str = "repo", packages: int = 10_000, times: int = 3) -> None:
+    """Measure a part beside its peers and print the table with the bars (repo: 5 minutes)."""
+    from openssi.errors import Error
+    from openssi_build.bench import repo
+
+    if part != "repo":
+        raise Error(f"bench: '{part}': expected repo")
+    if not repo.bench(ROOT, OUT / "bench", packages=packages, times=times):
+        raise Error("bench repo: a bar is not met")
+
+
 @task()
 def initrd(_: Context) -> None:
     """Make the boot images of openssi.toml in out/initrd: kernel, initrd, manifest (seconds)."""

@@ -8,15 +8,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from openssi_build.settings import Repository
 
+TEMPLATES = Path(__file__).resolve().parents[2] / "packaging/templates"
 KEYRING = "/usr/share/keyrings/openssi-archive-keyring.gpg"
 # Shown where openssi.toml gives no uri; the source is then disabled.
 _UNKNOWN_URI = "http://repository.example.org/openssi"
 
 
-def sources(root: Path, repository: Repository) -> str:
+def sources(repository: Repository) -> str:
     """Return the deb822 .sources of the repository; without ``repository.uri`` it is disabled."""
     return _render(
-        root,
         "openssi.sources.j2",
         uri=repository.uri or _UNKNOWN_URI,
         enabled=repository.uri is not None,
@@ -26,24 +26,24 @@ def sources(root: Path, repository: Repository) -> str:
     )
 
 
-def preferences(root: Path, repository: Repository) -> str:
+def preferences(repository: Repository) -> str:
     """Return the preferences by which apt takes the repository's packages, older ones too."""
-    return _render(root, "openssi.pref.j2", origin=repository.origin)
+    return _render("openssi.pref.j2", origin=repository.origin)
 
 
-def generated(root: Path, repository: Repository, keys: bytes) -> dict[str, bytes]:
+def generated(repository: Repository, keys: bytes) -> dict[str, bytes]:
     """Return the files of the source package that depend on settings and key, by their path in it."""
     return {
         f"debian/archive/{Path(KEYRING).name}": keys,
-        "debian/archive/preferences.d/openssi.pref": preferences(root, repository).encode(),
-        "debian/archive/sources.list.d/openssi.sources": sources(root, repository).encode(),
+        "debian/archive/preferences.d/openssi.pref": preferences(repository).encode(),
+        "debian/archive/sources.list.d/openssi.sources": sources(repository).encode(),
     }
 
 
-def _render(root: Path, template: str, **values: object) -> str:
+def _render(template: str, **values: object) -> str:
     # The templates make text files for apt, not HTML: nothing is escaped.
     environment = Environment(  # noqa: S701
-        loader=FileSystemLoader(root / "packaging/templates"),
+        loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,

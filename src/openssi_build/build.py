@@ -16,9 +16,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from openssi import files
-from openssi_build import apt, archive, deb, derived, kernels, keys, netboot, repository, signing
+from openssi_build import apt, archive, deb, derived, kernels, keys, netboot, repository, signing, site
 from openssi_build.repository import Snapshot
 from openssi_build.settings import Settings, Signing
+from openssi_build.site import size
 
 KERNEL = "trixie-amd64"
 
@@ -63,7 +64,7 @@ def _environment(build: Build) -> str:
     """Make the chroot that the packages are built in."""
     suite = build.settings.repository.suite
     tarball = deb.environment(build.root, build.cache, suite, build.mirror)
-    return f"Debian {suite}, {_size(tarball.stat().st_size)}"
+    return f"Debian {suite}, {size(tarball.stat().st_size)}"
 
 
 def _keys(build: Build) -> str:
@@ -76,7 +77,7 @@ def _keys(build: Build) -> str:
 def _own(build: Build) -> str:
     """Build our own source package."""
     repository = build.settings.repository
-    generated = archive.generated(build.root, repository, build.signer.public_keys())
+    generated = archive.generated(repository, build.signer.public_keys())
     log = build.log / "openssi.log"
     made = deb.build(build.root, build.cache, repository.suite, generated, log, mirror=build.mirror)
     return _take(build, made)
@@ -115,8 +116,7 @@ def _publish(build: Build) -> str:
         waiting=lambda holder: build.say(f"waiting for {holder}"),
     )  # fmt: skip
     build.snapshot = snapshot
-    files.write_if_changed(build.repo / Path(archive.KEYRING).name, build.signer.public_keys())
-    files.write_if_changed(build.repo / "openssi.sources", archive.sources(build.root, repo))
+    site.write(build.repo, snapshot, repo, build.signer.public_keys())
     return f"snapshot {snapshot.number}" + ("" if snapshot.new else ", as it was")
 
 
@@ -198,15 +198,6 @@ def _take(build: Build, made: Sequence[Path]) -> str:
     return f"{binaries} packages, {len(wanted) - binaries} source"
 
 
-def _size(count: float) -> str:
-    """Return ``count`` bytes for people."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
 def _summary(build: Build, console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("package")
@@ -215,7 +206,7 @@ def _summary(build: Build, console: Console) -> None:
     for path in sorted(build.packages, key=lambda each: each.name):
         if path.suffix == ".deb":
             name, version, _ = path.stem.split("_")
-            table.add_row(name, version.replace("%3a", ":"), _size(path.stat().st_size))
+            table.add_row(name, version.replace("%3a", ":"), size(path.stat().st_size))
     console.print()
     console.print(table)
     assert build.snapshot

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from openssi.errors import Error
-from openssi_build import repository, signing
+from openssi_build import repository, signing, site
 from openssi_build.repository import Snapshot, snapshots
 from openssi_build.settings import Settings
 
@@ -65,6 +65,7 @@ def back(
             signer=signer,
             waiting=lambda holder: say(f"waiting for {holder}"),
         )
+        site.write(repo, snapshot, settings.repository, signer.public_keys())
     if snapshot.new:
         say(f"snapshot {snapshot.number} has the packages of {number}")
     else:

@@ -32,7 +32,7 @@ def uri(built_repo: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def preferences(root: Path) -> str:
-    return archive.preferences(root, settings.load(root).repository)
+    return archive.preferences(settings.load(root).repository)
 
 
 @pytest.fixture(scope="module")

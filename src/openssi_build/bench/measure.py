@@ -81,10 +81,11 @@ def show(title: str, rows: Sequence[Row]) -> None:
 
     table = Table(title=title)
     for heading in ("what", "ours", "peer", "theirs", "ratio", "bar", ""):
-        table.add_column(heading, justify="left" if heading in ("what", "peer", "") else "right")
+        table.add_column(heading, justify="left" if heading in ("what", "peer", "") else "right", no_wrap=True)
     for row in rows:
         bar = "" if row.bar is None else f"{row.bar:.3f}"
         verdict = "" if row.bar is None else "met" if row.met else "NOT MET"
         ours, theirs = (f"{value:.3f} {row.unit}" for value in (row.ours, row.theirs))
         table.add_row(row.what, ours, row.peer, theirs, f"{row.ratio:.3f}", bar, verdict)
-    Console().print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 120)

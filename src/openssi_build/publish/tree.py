@@ -18,6 +18,7 @@ _TYPES = {
     ".xz": "application/x-xz",
     ".gz": "application/gzip",
     ".zst": "application/zstd",
+    ".html": "text/html; charset=utf-8",
     ".json": "application/json",
     ".gpg": "application/octet-stream",
 }

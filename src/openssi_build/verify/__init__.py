@@ -222,7 +222,7 @@ def _try(
     versions = {name: control.value(each, b"Version").decode() for name, each in stanzas.items()}
     mirror = apt.mirror(repository)
     install = _ours(apt.Apt(cache, suite, mirror=mirror), versions) if own else []
-    preferences = archive.preferences(root, repository)
+    preferences = archive.preferences(repository)
     tarball = chroot.base(cache, suite, mirror=mirror)
     with chroot.Chroot(tarball) as session:
         client = clients.Client(session, debian=own)
