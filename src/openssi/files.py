@@ -6,8 +6,6 @@ import contextlib
 import fcntl
 import os
 import re
-import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import IO
 
 from openssi.errors import Error
 
-# .<name>.<random of mkstemp> and .<name>.<pid>.<time>
+# .<name>.<eight random digits> and .<name>.<pid>.<time>
 _TEMPORARY = re.compile(r"\.(.+)\.(?:[a-z0-9_]{8}|[0-9]+\.[0-9]+)", re.DOTALL)
 
 
@@ -35,8 +33,8 @@ def replacing(path: Path, *, mode: int = 0o644, durable: bool = True) -> Iterato
     A reader sees the old file or the new one. An error removes the temporary file, which lies beside
     ``path`` as ``.<name>.<random>``. The umask does not matter: the file gets exactly ``mode``.
     """
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as stream:
             yield stream
@@ -115,7 +113,7 @@ def lock(
     try:
         _acquire(fd, path, timeout, waiting)
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{socket.gethostname()} pid {os.getpid()} since {time.strftime('%F %T')}\n".encode(), 0)
+        os.pwrite(fd, f"{os.uname().nodename} pid {os.getpid()} since {time.strftime('%F %T')}\n".encode(), 0)
         try:
             yield
         finally:

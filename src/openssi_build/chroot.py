@@ -239,6 +239,10 @@ class Chroot:
         with _named(argv):
             return run.output(self._command(argv, env, cwd, user, network), input=input, timeout=timeout)
 
+    def command(self, argv: Argv) -> list[str | os.PathLike[str]]:
+        """Return the command of this machine by which ``argv`` runs in the chroot, without network: to be measured."""
+        return self._command(argv, None, "/", "0:0", False)
+
     def status(
         self,
         argv: Argv,

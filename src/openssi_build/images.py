@@ -115,7 +115,7 @@ def _date(root: Path, kernel: kernels.QualifiedKernel) -> int | None:
 
 def _wishes(root: Path, wanted: Initrd) -> list[drivers.Wish]:
     if wanted.drivers is None:
-        return drivers.read(root / "initrd/etc/mkinitrd/modules")
+        return drivers.read(root / "initrd/modules.default")
     return drivers.parse("\n".join(wanted.drivers), f"openssi.toml: initrd '{wanted.name}': drivers")
 
 

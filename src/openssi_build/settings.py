@@ -57,7 +57,7 @@ class Initrd:
 
     name: str = "default"  # its directory below out/initrd
     kernel: str = "trixie-amd64"  # of kernels/NAME.toml
-    drivers: tuple[str, ...] | None = None  # lines as in /etc/mkinitrd/modules; by default those of initrd/etc/mkinitrd
+    drivers: tuple[str, ...] | None = None  # lines as in /etc/mkinitrd/modules; by default initrd/modules.default
     firmware: tuple[str, ...] = ("firmware-bnx2", "firmware-misc-nonfree", "firmware-realtek")  # Debian packages
     compress: str = "zstd"  # zstd, gzip, xz, lz4 or none
     microcode: tuple[Path, ...] = ()  # uncompressed archives that go first

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import needs
 
 from openssi import run
+from openssi.initrd import build, codecs, drivers
 from openssi.kernel import nics
 from openssi.kernel.modules import Modules, module_name, modules
-from openssi_build import kernels
+from openssi_build import apt, chroot, images, kernels
+from openssi_build.settings import Initrd
 
 pytestmark = pytest.mark.integration
 
@@ -91,3 +94,51 @@ def test_drivers_say_their_firmware_as_modinfo_does(kernel: Modules) -> None:
         argv: list[str | Path] = ["modinfo", "--field", "firmware", kernel.path(driver.module)]
         theirs = run.output(argv, timeout=60).decode().split()
         assert list(driver.firmware) == list(dict.fromkeys(theirs)), driver.module
+
+
+@pytest.fixture(scope="module")
+def peer(root: Path, cache: Path) -> Iterator[tuple[chroot.Chroot, Modules, list[Path]]]:
+    """A chroot with mkinitramfs, the kernel and the firmware packages in it."""
+    needs("mmdebstrap")
+    mirror = apt.host_mirror()
+    found = kernels.qualified(root, cache)
+    inputs, problems = images.inputs_of(root, cache, Initrd(), found, mirror)
+    assert not problems
+    with chroot.Chroot(
+        chroot.base(cache, "trixie", ["busybox-static", "initramfs-tools", "zstd"], mirror=mirror)
+    ) as place:
+        place.copy_in(found.tree / "boot", "/boot")
+        place.copy_in(inputs.kernel.directory, f"/usr/lib/modules/{found.abi}")
+        for directory in inputs.firmware:
+            place.copy_in(directory, "/usr/lib/firmware")
+        yield place, modules(place.path, found.abi), [place.path / "usr/lib/firmware"]
+
+
+def test_the_firmware_of_all_network_drivers_is_what_mkinitramfs_takes(
+    peer: tuple[chroot.Chroot, Modules, list[Path]], tmp_path: Path
+) -> None:
+    place, kernel, directories = peer
+    names = sorted(name for name, (path, _) in kernel.dependencies.items() if "/drivers/net/" in path)
+    chosen = drivers.choose(drivers.parse("\n".join(names), "list"), kernel)
+    assert set(chosen.modules) >= set(names)
+    busybox = place.path / "usr/bin/busybox"
+    inputs = build.Inputs(kernel, chosen, busybox, Path(__file__).parents[2] / "initrd", tuple(directories))
+    ours = {_firmware_name(f"usr/lib/firmware/{name}") for name in build.plan(inputs).firmware}
+
+    place.run(["cp", "-a", "/etc/initramfs-tools", "/conf"])
+    (place.path / "conf/initramfs.conf").write_text("MODULES=list\nCOMPRESS=zstd\nBUSYBOX=auto\n")
+    (place.path / "conf/modules").write_text("\n".join([*names, *build.BASE]) + "\n")
+    place.run(["mkinitramfs", "-d", "/conf", "-o", "/theirs.img", kernel.version], timeout=600)
+    image = (place.path / "theirs.img").read_bytes()
+    entries = [entry for segment in codecs.segments(image, "theirs") for entry in segment.entries]
+    theirs = {
+        _firmware_name(entry.name)
+        for entry in entries
+        if "lib/firmware/" in entry.name and entry.content and "regulatory" not in entry.name
+    }
+    assert len(theirs) > 80
+    assert ours == theirs
+
+
+def _firmware_name(path: str) -> str:
+    return path.partition("lib/firmware/")[2].removesuffix(".xz").removesuffix(".zst")

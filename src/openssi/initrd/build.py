@@ -73,7 +73,7 @@ def plan(inputs: Inputs) -> Content:
     ]
     plain = [entry for entry in stored if entry.name.endswith(_SHIPPED_COMPRESSED)]
     packed = [entry for entry in stored if not entry.name.endswith(_SHIPPED_COMPRESSED)]
-    packed += [cpio.regular(f"lib/firmware/{name}", path.read_bytes()) for name, path in located.items()]
+    packed += [_firmware_entry(name, path, located) for name, path in located.items()]
     packed += _base(inputs, modules, said)
     sources = [inputs.busybox, *modules.values(), *located.values(), *inputs.parts.rglob("*")]
     return Content(
@@ -147,9 +147,28 @@ def _firmware(
             if not found:
                 missing.append(firmware_files.Missing(module, name, firmware_files.package_of(name)))
             for path in found:
-                below = next(top for top in inputs.firmware if path.is_relative_to(top))
-                located[str(path.relative_to(below))] = path
+                top = next(top for top in inputs.firmware if path.is_relative_to(top))
+                located[str(path.relative_to(top))] = path
+                target = _target(path, top)
+                if target is not None:
+                    located[str(target.relative_to(top))] = target
     return dict(sorted(located.items())), tuple(missing)
+
+
+def _target(path: Path, top: Path) -> Path | None:
+    """Return the file that ``path`` leads to if it is a symbolic link to one below ``top``, which then is stored as a link."""
+    if not path.is_symlink():
+        return None
+    target = Path(os.path.normpath(path.parent / path.readlink()))
+    return target if target.is_relative_to(top) and target.is_file() and not target.is_symlink() else None
+
+
+def _firmware_entry(name: str, path: Path, located: Mapping[str, Path]) -> cpio.Entry:
+    if path.is_symlink():
+        target = os.path.normpath(os.path.join(os.path.dirname(name), path.readlink()))  # noqa: PTH118, PTH120
+        if target in located:
+            return cpio.symlink(f"lib/firmware/{name}", str(path.readlink()))
+    return cpio.regular(f"lib/firmware/{name}", path.read_bytes())
 
 
 def _base(inputs: Inputs, modules: dict[str, Path], said: dict[str, dict[str, list[str]]]) -> list[cpio.Entry]:

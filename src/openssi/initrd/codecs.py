@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import lzma
 import struct
 import zlib
@@ -44,7 +43,8 @@ def _zstd(archive: bytes, level: int) -> bytes:
 
 
 def _gzip(archive: bytes, level: int) -> bytes:
-    return gzip.compress(archive, level, mtime=0)
+    compressor = zlib.compressobj(level, wbits=31)  # no name, no date
+    return compressor.compress(archive) + compressor.flush()
 
 
 def _xz(archive: bytes, level: int) -> bytes:

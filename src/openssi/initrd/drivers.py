@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import re
 from collections.abc import Iterable, Sequence
@@ -102,6 +101,8 @@ def _resolve(name: str, wish: Wish, kernel: Modules) -> Sequence[str]:
     stands_for = kernel.find(name)
     if stands_for is not None:
         return stands_for.modules
+    import difflib
+
     near = difflib.get_close_matches(module_name(name), [*kernel.dependencies, *kernel.builtin], 3)
     hint = f"did you mean {', '.join(near)}?" if near else "mkinitrd --list-drivers shows the network drivers"
     raise Error(f"{wish.where}: kernel {kernel.version} has no module '{name}'", hint=hint)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import lzma
 import struct
 import zlib
@@ -25,7 +24,7 @@ def decompress(content: bytes, path: Path) -> bytes:
         if path.suffix == ".xz":
             return _limited(lzma.LZMADecompressor(), content, path)
         if path.suffix == ".gz":
-            return gzip.decompress(content)
+            return _gzip(content)
         if path.suffix == ".zst":
             import zstandard
 
@@ -36,6 +35,14 @@ def decompress(content: bytes, path: Path) -> bytes:
     except (lzma.LZMAError, EOFError, zlib.error, OSError) as problem:
         raise Error(f"{path}: broken {path.suffix[1:]} stream: {problem}") from None
     return content
+
+
+def _gzip(content: bytes) -> bytes:
+    decompressor = zlib.decompressobj(wbits=31)
+    plain = decompressor.decompress(content, _LARGEST)
+    if not decompressor.eof:
+        raise EOFError("it ends early")
+    return plain
 
 
 def _limited(decompressor: lzma.LZMADecompressor, content: bytes, path: Path) -> bytes:
