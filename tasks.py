@@ -340,3 +340,14 @@ def serve_netboot(_: Context, interface: str, table: str = "") -> None:
     serve.serve(
         ROOT, caches.cache_directory(ROOT), settings.load(ROOT), interface, Path(table) if table else None, print
     )
+
+
+@task(klass=WithWord, help={"wanted": "an id (8086:100e) or a name; without one, `lspci -nn` is read from stdin"})
+def nics(_: Context, wanted: str = "") -> None:
+    """Say which way a network card can boot a node, and which driver it has afterwards."""
+    from openssi_build import caches, settings
+    from openssi_build import nics as cards
+
+    listing = [] if wanted or sys.stdin.isatty() else sys.stdin.readlines()
+    for nic in cards.find(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), wanted, listing):
+        print("\n".join(nic.lines()))

@@ -91,7 +91,9 @@ def make(
     """
     out = out or root / "out" / "netboot"
     out.mkdir(parents=True, exist_ok=True)
-    made = images.build_all(root, cache, settings, say=say)
+    # Beside the default directory, so that runs for other places do not meet.
+    initrds = root / "out" / "initrd" if out == root / "out" / "netboot" else out / ".initrd"
+    made = images.build_all(root, cache, settings, out=initrds, say=say)
     architecture = settings.repository.architectures[0]
     found = fetch(cache, settings.repository.suite, architecture, apt.mirror(settings.repository))
     served = loaders.installed(found.tree, architecture)

@@ -1,0 +1,97 @@
+"""`inv nics`: which way a network card can boot a node, and which driver it has afterwards, by what the packages hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from openssi.errors import Error
+from openssi.kernel import nics
+from openssi.kernel.modules import Modules
+from openssi.netboot import ipxe, media
+from openssi_build import apt, images, kernels, netboot
+from openssi_build.settings import Settings
+
+# What boots in qemu have shown (tests/boot), by id.
+SHOWN = {
+    "8086:100e": "PXE, floppy, USB, CD",
+    "8086:10d3": "PXE, floppy",
+    "10ec:8139": "PXE, floppy",
+    "1022:2000": "PXE, floppy",
+    "1af4:1000": "PXE, floppy, UEFI with and without Secure Boot",
+    "1af4:1041": "PXE, floppy, UEFI with and without Secure Boot",
+    "10ec:8029": "PXE, floppy",
+    "15ad:07b0": "PXE, floppy",
+    "8086:1229": "PXE, floppy",
+    "8086:1209": "PXE, floppy",
+    "1011:0019": "floppy, up to the kernel only: its driver finds no cable in qemu's card",
+}
+_ID = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}")
+_LSPCI = re.compile(r"\[02[0-9a-f]{2}\]: (?P<name>.*) \[(?P<id>[0-9a-f]{4}:[0-9a-f]{4})\]")
+
+
+@dataclass(frozen=True)
+class Nic:
+    """One card: what iPXE calls it (empty: it has no driver) and the kernel's modules for it."""
+
+    id: str
+    ipxe: str
+    modules: tuple[str, ...]
+    included: bool  # one of the modules is in the boot image
+    name: str = ""
+
+    def lines(self) -> list[str]:
+        """Return what to tell of it."""
+        ways = ["PXE, where the card or the firmware has a boot ROM", "UEFI, where the firmware drives it"]
+        if self.ipxe:
+            ways.append(f"without one: {media.FLOPPY}, {media.USB}, {media.ISO} (iPXE: {self.ipxe})")
+        if not self.modules:
+            after = "no driver in the kernel: it can't be a node's"
+        elif self.included:
+            after = f"{', '.join(self.modules)}, in the boot image"
+        else:
+            after = f"{', '.join(self.modules)}, not in the boot image: add it to drivers in openssi.toml"
+        return [
+            f"{self.id}  {self.name}".rstrip(),
+            *(f"  boots by   {way}" for way in ways),
+            f"  then       {after}",
+            f"  shown      {SHOWN.get(self.id, 'by no boot test')}",
+        ]
+
+
+def ids(wanted: str, listing: Iterable[str], known: Mapping[str, str], kernel: Modules) -> dict[str, str]:
+    """Return the names by id of the cards that ``wanted`` (an id, or a name) or the lines of ``lspci -nn`` mean."""
+    if not wanted:
+        return {found["id"]: found["name"] for line in listing if (found := _LSPCI.search(line))}
+    if _ID.fullmatch(wanted):
+        return {wanted.lower(): ""}
+    mine = {each: "" for each, name in known.items() if wanted.lower() in name.lower()}
+    for driver in nics.matching(kernel, wanted):
+        mine |= {each.removeprefix("pci:"): "" for each in driver.ids if each.startswith("pci:")}
+    return dict(sorted(mine.items()))
+
+
+def find(root: Path, cache: Path, settings: Settings, wanted: str, listing: Iterable[str]) -> list[Nic]:
+    """Return the cards that are meant; Error when there are none."""
+    repository = settings.repository
+    first = settings.initrd[0]
+    mirror = apt.mirror(repository)
+    found = netboot.fetch(cache, repository.suite, repository.architectures[0], mirror)
+    known = ipxe.cards(media.parts(found.tree)["ipxe.efi"])
+    kernel = images.kernel_modules(root, cache, settings)
+    inputs, _ = images.inputs_of(
+        root, cache, first, kernels.qualified(root, cache, first.kernel, mirror=mirror), mirror
+    )
+    included = set(inputs.chosen.modules)
+    made = []
+    for each, name in ids(wanted, listing, known, kernel).items():
+        modules = tuple(driver.module for driver in nics.matching(kernel, each))
+        made.append(Nic(each, known.get(each, ""), modules, bool(included.intersection(modules)), name))
+    if not made:
+        raise Error(
+            f"{wanted or 'stdin'}: no network card found",
+            hint="give an id such as 8086:100e, a name, or: lspci -nn | inv nics",
+        )
+    return made
