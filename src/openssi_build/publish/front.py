@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
-from openssi_build import history, signing
+from openssi_build import history, signing, site
 from openssi_build.caches import cache_directory
 from openssi_build.publish import targets
 from openssi_build.publish.publisher import Progress, Result, publish
@@ -37,7 +37,7 @@ class _Shown(Progress):
 
     def start(self, step: str, total: int) -> Advance:
         if not self.bars.console.is_terminal:
-            self.say(f"{step}: {_size(total)}")
+            self.say(f"{step}: {site.size(total)}")
         task = self.bars.add_task(step, total=total)
         return lambda count: self.bars.update(task, advance=count)
 
@@ -57,9 +57,9 @@ def publish_to(root: Path, settings: Settings, to: str, *, dry_run: bool = False
 
 
 def _told(result: Result, to: str, dry_run: bool, took: float) -> list[str]:
-    counts = f"{len(result.uploads)} files ({_size(result.size)}), {result.kept} are there already"
+    counts = f"{len(result.uploads)} files ({site.size(result.size)}), {result.kept} are there already"
     if dry_run:
-        lines = [f"{item.phase:>11} {item.path} ({_size(item.size)})" for item in result.uploads]
+        lines = [f"{item.phase:>11} {item.path} ({site.size(item.size)})" for item in result.uploads]
         lines += [f"{'delete':>11} {path}" for path in result.deleted]
         return [*lines, f"would upload {counts}, and delete {len(result.deleted)}"]
     kept = f", {len(result.doomed)} old ones are kept until no client can name them" if result.doomed else ""
@@ -79,11 +79,3 @@ def pull_from(root: Path, settings: Settings, origin: str) -> None:
         with targets.open_target(chosen, root) as target, shown.bars:
             said = pull(root / "out" / "repo", target, settings.repository, keyring, progress=shown)
     shown.say(f"{chosen.to}: {said}")
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
