@@ -134,8 +134,10 @@ def rotate(
     if finish:
         if len(keys) < 2:
             raise Error("[signing] keys: one key signs: no rotation is under way", hint="inv keys rotate begins one")
-        _write(root, keys[-1:], where)
-        return f"from the next publish on {keys[-1]} signs alone; {', '.join(keys[:-1])} may be deleted from {home}"
+        with signing.signer(settings.signing, root) as signer:
+            carried = _retire(root, signer, keys[:-1])
+        _write(root, keys[-1:], where, (*settings.signing.carry, *carried))
+        return f"from the next publish on {keys[-1]} signs alone; {_RETIRED}"
     if len(keys) > 1:
         raise Error(f"[signing] keys: {len(keys)} keys sign: a rotation is under way", hint="inv keys rotate --finish")
     with signing.signer(settings.signing, root) as signer:
@@ -148,6 +150,22 @@ def rotate(
 _LATER = "when every client has the new openssi-archive-keyring: inv keys rotate --finish"
 
 
+_RETIRED = "take what is added to [signing] carry out again when no snapshot is signed by it any more"
+
+
+def _retire(root: Path, signer: Signer, fingerprints: Sequence[str]) -> list[str]:
+    """Write the public keys ``fingerprints`` into the tree; return the files, below ``root``.
+
+    Snapshots that they alone have signed are still there, and checked when the repository is fetched back.
+    """
+    directory = Path("packaging/keys")
+    (root / directory).mkdir(parents=True, exist_ok=True)
+    paths = {each: directory / f"{each}.gpg" for each in fingerprints}
+    for fingerprint, path in paths.items():
+        files.write_if_changed(root / path, signer.public_key(fingerprint))
+    return [str(path) for path in paths.values()]
+
+
 def _rotate_variable(root: Path, settings: Settings, finish: bool, name: str, expires: str, algorithm: str) -> str:
     """Rotate the keys of the environment variable: what is to be its new value goes into a file."""
     variable = settings.signing.key_variable
@@ -158,8 +176,10 @@ def _rotate_variable(root: Path, settings: Settings, finish: bool, name: str, ex
         if finish:
             if len(keys) < 2:
                 raise Error(f"${variable}: one key signs: no rotation is under way", hint="inv keys rotate begins one")
+            carried = _retire(root, signer, [key.fingerprint for key in keys[:-1]])
+            _write(root, (), settings.signing.home, (*settings.signing.carry, *carried))
             files.write(path, signer.secret_keys([keys[-1].fingerprint]), mode=0o600)
-            return f"{path}: make it ${variable}, then remove it; {keys[-1].fingerprint} signs alone from then on"
+            return f"{path}: make it ${variable}, then remove it; {keys[-1].fingerprint} signs alone from then on; {_RETIRED}"
         if len(keys) > 1:
             raise Error(f"${variable}: {len(keys)} keys sign: a rotation is under way", hint="inv keys rotate --finish")
         with Home() as home:
@@ -170,21 +190,27 @@ def _rotate_variable(root: Path, settings: Settings, finish: bool, name: str, ex
     return f"{path}: make it ${variable}, then remove it; {made} signs as well from then on; {_LATER}"
 
 
-def _write(root: Path, keys: Sequence[str], home: Path | None) -> None:
-    """Set ``keys`` and ``home`` of [signing] in openssi.toml, leaving all else as it is; Error when that can't be."""
+def _write(root: Path, keys: Sequence[str], home: Path | None, carry: Sequence[str] | None = None) -> None:
+    """Set ``keys``, ``home`` and ``carry`` of [signing] in openssi.toml, leaving all else as it is; Error when that can't be."""
     path = root / "openssi.toml"
     text = path.read_text() if path.exists() else ""
-    lines = {"keys": "[" + ", ".join(f'"{key}"' for key in keys) + "]"}
+    lines = {"keys": _array(keys)}
     if home is not None:
         lines["home"] = f'"{home}"'
+    if carry is not None:
+        lines["carry"] = _array(carry)
     edited = text
     for key, value in lines.items():
         edited = set_value(edited, "signing", key, value)
     read = config.parse(edited, Settings, str(path)).signing
-    if read.keys != tuple(keys) or read.home != home:
+    if read.keys != tuple(keys) or read.home != home or (carry is not None and read.carry != tuple(carry)):
         wanted = "; ".join(f"{key} = {value}" for key, value in lines.items())
         raise Error(f"{path}: can't be edited; set in [signing]: {wanted}")
     files.write_if_changed(path, edited)
+
+
+def _array(words: Sequence[str]) -> str:
+    return "[" + ", ".join(f'"{word}"' for word in words) + "]"
 
 
 def set_value(text: str, table: str, key: str, value: str) -> str:

@@ -20,7 +20,7 @@ from typing import Self
 
 from openssi import files
 from openssi.errors import CommandError, Error
-from openssi.run import output, run, status
+from openssi.run import output, status
 from openssi_build.settings import Signing
 
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
@@ -169,12 +169,14 @@ def _algorithm(record: Sequence[str]) -> str:
 class Signer:
     """Signs with every one of ``fingerprints``; close() (or a ``with`` block) removes what was imported."""
 
-    def __init__(self, home: Home, fingerprints: Sequence[str], *, also: bytes = b"", passphrase: bytes = b"") -> None:
+    def __init__(
+        self, home: Home, fingerprints: Sequence[str], *, also: Sequence[bytes] = (), passphrase: bytes = b""
+    ) -> None:
         self._home = home
         self._passphrase = passphrase
         self.fingerprints = tuple(fingerprints)
         # Keys that clients shall know already, or still, though they do not sign: the other side of a rotation.
-        self.carried = tuple(home.receive(also, "[signing] carry")) if also else ()
+        self.carried = tuple(each for keys in also for each in home.receive(keys, "[signing] carry"))
 
     def __enter__(self) -> Self:
         return self
@@ -260,7 +262,7 @@ def day(when: int) -> str:
 
 
 def _signer(settings: Signing, root: Path) -> Signer:
-    also = b"".join((root / each).read_bytes() for each in settings.carry)
+    also = [_carried(root, each) for each in settings.carry]
     passphrase = os.environ.get(settings.passphrase_variable, "").encode()
     if settings.keys:
         return _from_keyring(settings, root, also, passphrase)
@@ -288,7 +290,14 @@ def home_of(settings: Signing, root: Path) -> Path:
     return root / (settings.home or Path(os.environ.get("GNUPGHOME") or Path.home() / ".gnupg")).expanduser()
 
 
-def _from_keyring(settings: Signing, root: Path, also: bytes, passphrase: bytes) -> Signer:
+def _carried(root: Path, name: str) -> bytes:
+    try:
+        return (root / name).read_bytes()
+    except OSError as problem:
+        raise Error(f"[signing] carry: {name}: {problem.strerror}") from None
+
+
+def _from_keyring(settings: Signing, root: Path, also: Sequence[bytes], passphrase: bytes) -> Signer:
     own = home_of(settings, root)
     if not own.is_dir():
         raise Error(f"[signing] keys: no keyring at {own}", hint="set home, or unset keys to use a development key")
@@ -319,11 +328,17 @@ def development_key(root: Path) -> bytes:
         return path.read_bytes()
 
 
-def check_signature(data: Path, keyring: Path, signature: Path | None = None) -> None:
-    """Check ``data`` (clearsigned, or with a detached ``signature``) by gpgv with the public ``keyring`` only; Error if bad."""
+def check_signature(data: Path, keyring: Path, signature: Path | None = None, *, expired: bool = False) -> None:
+    """Check ``data`` (clearsigned, or with a detached ``signature``) by gpgv with the public ``keyring`` only; Error if bad.
+
+    As for apt, one good signature is enough: while keys rotate there are several. With ``expired`` the key may have expired since.
+    """
     with tempfile.TemporaryDirectory(prefix="ossi-") as home:
-        argv: list[str | Path] = ["gpgv", "--homedir", home, "--keyring", keyring.absolute()]
-        try:
-            run([*argv, *([signature] if signature else []), data], timeout=_TIMEOUT)
-        except CommandError as problem:
-            raise Error(f"{signature or data}: {_last(problem).removeprefix('gpgv: ')}") from None
+        argv: list[str | Path] = ["gpgv", "--homedir", home, "--status-fd", "1", "--keyring", keyring.absolute()]
+        code, said, err = status([*argv, *([signature] if signature else []), data], timeout=_TIMEOUT)
+    kinds = {words[1] for words in map(bytes.split, said.splitlines()) if words[:1] == [b"[GNUPG:]"]}
+    good = b"GOODSIG" in kinds or (expired and b"EXPKEYSIG" in kinds)
+    if not good or b"BADSIG" in kinds:
+        lines = err.decode("utf-8", "replace").strip().splitlines()
+        reason = lines[-1].removeprefix("gpgv: ") if lines else f"gpgv: exit status {code}"
+        raise Error(f"{signature or data}: {reason}")

@@ -13,7 +13,7 @@ from conftest import needs
 from openssi import run
 from openssi.errors import Error
 from openssi_build import keys, policy, settings, signing
-from openssi_build.settings import Settings
+from openssi_build.settings import Settings, Signing
 
 pytestmark = pytest.mark.integration
 RELEASE = b"Origin: OpenSSI\nSuite: trixie\n"
@@ -51,19 +51,26 @@ def test_a_rotation_goes_from_the_old_key_by_both_to_the_new(tree: Path) -> None
     assert "inv keys rotate --finish" in told
     assert len(signers(tree)) == 2
     assert signers(tree)[0] == old
-    signing.check_signature(tree / "InRelease", tree / "keyring.gpg")
+    (tree / "both").write_bytes((tree / "InRelease").read_bytes())
     with pytest.raises(Error, match="a rotation is under way"):
         keys.rotate(tree, read(tree))
     keys.rotate(tree, read(tree), finish=True)
     (new,) = signers(tree)
     assert new != old
+    # The old key signs no more, but clients and `inv pull` still know it.
+    assert read(tree).signing.carry == (f"packaging/keys/{old}.gpg",)
+    for name in ("InRelease", "both"):
+        signing.check_signature(tree / name, tree / "keyring.gpg")
+    with pytest.raises(Error, match="InRelease: "):
+        signing.check_signature(tree / "InRelease", tree / f"packaging/keys/{old}.gpg")
+    signing.check_signature(tree / "both", tree / f"packaging/keys/{old}.gpg")
     with pytest.raises(Error, match="no rotation is under way"):
         keys.rotate(tree, read(tree), finish=True)
     with pytest.raises(Error, match="there are keys already"):
         keys.make(tree, read(tree))
-    # Nothing but the two lines of the table has changed.
+    # Nothing but three lines of the table has changed.
     lines = zip(before.splitlines(), (tree / "openssi.toml").read_text().splitlines(), strict=True)
-    assert [one.split()[:2] for one, other in lines if one != other] == [["keys", "="], ["#", "home"]]
+    assert [one.split()[:2] for one, other in lines if one != other] == [["keys", "="], ["#", "home"], ["carry", "="]]
     assert (tree / "out/keys/gnupg").stat().st_mode & 0o777 == 0o700
 
 
@@ -80,6 +87,7 @@ def test_the_keys_of_a_ci_secret_are_rotated_by_a_file(tree: Path, monkeypatch: 
     assert len(both) == 2
     assert old in both
     keys.rotate(tree, read(tree), finish=True)
+    assert read(tree).signing == Signing(carry=(f"packaging/keys/{old}.gpg",))
     monkeypatch.setenv("OPENSSI_SIGNING_KEY", secret.read_text())
     assert set(signers(tree)) == set(both) - {old}
     assert not (tree / "out/keys/gnupg").exists()
@@ -132,8 +140,15 @@ def test_an_expired_key_signs_no_more_even_for_the_past(tree: Path, monkeypatch:
     with signing.Home() as home:
         made = home.generate("Old <old@example.org>", expires="10d", date=1_700_000_000)
         monkeypatch.setenv("OPENSSI_SIGNING_KEY", home.export_secret(made).decode())
+        (tree / "keyring.gpg").write_bytes(home.export([made]))
+        signer = signing.Signer(home, [made])
+        (tree / "InRelease").write_bytes(signer.clearsign(RELEASE, 1_700_000_100))
     with pytest.raises(Error, match=rf"{made}: the key expired on 2023-11-24 \(inv keys rotate\)"):
         signers(tree)
+    # What it signed in its time is another matter: old snapshots are not thrown away for it.
+    with pytest.raises(Error, match="InRelease"):
+        signing.check_signature(tree / "InRelease", tree / "keyring.gpg")
+    signing.check_signature(tree / "InRelease", tree / "keyring.gpg", expired=True)
 
 
 def test_apt_of_trixie_is_asked_which_keys_it_takes(cache: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def _check(fetched: Path, keyring: Path, name: str) -> None:
         raise Error(f"{name}: holds a repository without snapshots", hint="it was not published by inv publish")
     for snapshot in snapshots:
         for prefix in snapshot.releases:
-            _check_release(fetched / snapshot.directory, prefix, keyring)
+            _check_release(fetched / snapshot.directory, prefix, keyring, old=snapshot is not snapshots[-1])
         for change in repository.changes(fetched, snapshot.number).dropped:
             _check_names(change.paths, name)
             if not all(path.startswith("pool/") for path in change.paths):
@@ -93,11 +93,11 @@ def _check(fetched: Path, keyring: Path, name: str) -> None:
     _check_pool(fetched, snapshots[-1].indexes)
 
 
-def _check_release(top: Path, prefix: str, keyring: Path) -> None:
+def _check_release(top: Path, prefix: str, keyring: Path, *, old: bool = False) -> None:
     signed = top / f"{prefix}InRelease"
     if not signed.is_file():
         raise Error(f"{signed}: not there", hint="publish to that target again")
-    signing.check_signature(signed, keyring)
+    signing.check_signature(signed, keyring, expired=old)  # the key of an old snapshot may have expired since
     for path, index in release.listed(signed.read_bytes()).items():
         file = top / prefix / path
         if file.exists():
