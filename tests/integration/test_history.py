@@ -14,6 +14,7 @@ from openssi import run
 from openssi.errors import Error
 from openssi_build import history, repository, signing
 from openssi_build.settings import Settings
+from openssi_build.site import PAGE
 
 pytestmark = pytest.mark.integration
 
@@ -56,6 +57,8 @@ def test_rollback_publishes_the_older_packages_signed_and_newer(site: Site, tmp_
     snapshot = history.back(tmp_path, site.repo, site.base / "cache", Settings(), 1, say=said.append)
     assert (snapshot.number, snapshot.note, said) == (4, "back to 1", ["snapshot 4 has the packages of 1"])
     assert names(site.repo) == {"one_1.0_amd64.deb"}
+    text = (site.repo / PAGE).read_text()
+    assert ("one_1.0_amd64.deb" in text, "one_2.0_amd64.deb" in text) == (True, False)
     run.run(["gpgv", "--keyring", site.keyring, site.repo / "dists/trixie/InRelease"])
     dates = [each.date for each in repository.every(site.repo)]
     assert dates == sorted(dates)

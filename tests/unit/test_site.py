@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html.parser
+import urllib.parse
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,19 @@ from repositories import Site
 
 from openssi_build import site
 from openssi_build.settings import Repository
+
+
+class Elements(html.parser.HTMLParser):
+    """The elements of a page, each with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
 
 
 @pytest.fixture
@@ -37,7 +52,9 @@ def test_what_the_page_offers_lies_beside_it_and_is_written_once(published: Site
     for name in (site.SOURCES, site.PREFERENCES, "openssi-archive-keyring.gpg"):
         assert f'href="{name}"' in text
         assert (published.repo / name).exists()
-    assert "wget -P /etc/apt/sources.list.d http://cluster.example.org/ssi/openssi.sources" in text
+    assert (
+        "download-file http://cluster.example.org/ssi/openssi.sources /etc/apt/sources.list.d/openssi.sources\n" in text
+    )
     assert "&lt;b&gt;Ours" in text
     assert "<script" not in text
     before = (published.repo / site.PAGE).stat()
@@ -48,3 +65,17 @@ def test_what_the_page_offers_lies_beside_it_and_is_written_once(published: Site
 def test_without_an_address_the_page_says_what_to_put(published: Site) -> None:
     text = site.page(published.repo, published.publish(), Repository(), b"")
     assert "built without its public address" in text
+
+
+def test_every_link_leads_to_a_file_and_nothing_comes_from_elsewhere(published: Site) -> None:
+    snapshot = published.publish(published.deb("three", "1:2.0~rc1+b1"))
+    settings = replace(published.settings, mirror="http://mirror.example.net/debian")
+    site.write(published.repo, snapshot, settings, b"")
+    text = (published.repo / site.PAGE).read_text()
+    found = Elements(text).found
+    links = [urllib.parse.unquote(attributes["href"] or "") for tag, attributes in found if tag == "a"]
+    assert [link for link in links if not (published.repo / link).is_file()] == []
+    offered = {path.relative_to(published.repo).as_posix() for path in published.repo.glob("pool/**/*.deb")}
+    assert offered <= set(links)
+    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in found}
+    assert "mirror.example.net" not in text
