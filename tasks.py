@@ -78,6 +78,14 @@ def build_repo(_: Context, strict: bool = False) -> None:
     build.build_repository(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), strict=strict)
 
 
+@task()
+def reproduce(_: Context) -> None:
+    """Build the packages twice, in another path, time, umask and locale, and name what differs (2 minutes)."""
+    from openssi_build import caches, reproduce, settings
+
+    reproduce.reproduce(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), print)
+
+
 @task(help={"strict": "fail at the first package that can't be built"})
 def derived(_: Context, strict: bool = False) -> None:
     """Build Debian's packages that we patch (procps), from source, in a clean chroot."""
