@@ -9,9 +9,12 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO
 
 from openssi.errors import Error
+
+TYPE_CHECKING = False  # typing's own costs a quarter of a command's start
+if TYPE_CHECKING:
+    from typing import IO
 
 # .<name>.<eight random digits> and .<name>.<pid>.<time>
 _TEMPORARY = re.compile(r"\.(.+)\.(?:[a-z0-9_]{8}|[0-9]+\.[0-9]+)", re.DOTALL)

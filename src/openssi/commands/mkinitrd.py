@@ -20,7 +20,12 @@ _CACHE = Path("var/cache/openssi/initrd")
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    made = argparse.ArgumentParser(prog="mkinitrd", description="Make the initrd of nodes that boot from the network.")
+    made = argparse.ArgumentParser(
+        prog="mkinitrd",
+        description="Make the initrd of nodes that boot from the network.",
+        # Without a width each option would ask for the terminal's.
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100),
+    )
     made.add_argument("version", nargs="?", metavar="KERNEL-VERSION", help="default: the running kernel")
     made.add_argument("-k", "--kernel", metavar="VERSION", help="the same, as an option")
     made.add_argument("-o", "--output", type=Path, metavar="IMAGE", help="default: /boot/openssi-initrd.img-VERSION")

@@ -157,15 +157,18 @@ def _unlz4(image: bytes, at: int) -> tuple[bytes, int]:
         raise Error("an lz4 archive: python3-lz4 is not installed", hint="apt install python3-lz4") from None
     at += 4
     parts = []
-    while at + 4 <= len(image):
+    # The stream has no end of its own: zeros, another archive or the end of the image end it.
+    while image[at : at + 4].strip(b"\0") and not image.startswith(tuple(MAGICS.values()), at):
         (size,) = struct.unpack_from("<I", image, at)
-        if not 0 < size <= len(image) - at - 4:
-            break
+        if size > len(image) - at - 4:
+            raise EOFError("it ends early")
         try:
             parts.append(lz4.block.decompress(image[at + 4 : at + 4 + size], uncompressed_size=_LZ4_BLOCK))
         except lz4.block.LZ4BlockError as problem:
             raise ValueError(str(problem)) from None
         at += 4 + size
+    if not parts:
+        raise EOFError("it ends early")
     return b"".join(parts), at
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from openssi.errors import Error
 from openssi.kernel import modinfo
 
-_SUFFIX = re.compile(r"\.ko(\.(xz|zst|gz))?$")
+_SUFFIXES = ("", ".xz", ".zst", ".gz")
 
 
 def module_name(path: str) -> str:
     """Return the module's name of a file name or of the name as a user writes it: ``-`` and ``_`` are the same."""
-    return _SUFFIX.sub("", path.rsplit("/", 1)[-1]).replace("-", "_")
+    name = path[path.rfind("/") + 1 :]
+    stem, ko, suffix = name.rpartition(".ko")
+    return (stem if ko and suffix in _SUFFIXES else name).replace("-", "_")
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,18 @@ class Modules:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.version = directory.name
+        self._plain_aliases: dict[str, list[str]] = {}
         if not (directory / "modules.dep").is_file():
             raise Error(f"{directory}: no modules.dep", hint="is the kernel installed? else: depmod VERSION")
 
-    def _lines(self, table: str) -> Iterator[str]:
+    def _text(self, table: str) -> str:
         try:
-            text = (self.directory / table).read_text("utf-8", "replace")
+            return (self.directory / table).read_text("utf-8", "replace")
         except FileNotFoundError:
-            return
-        for line in text.splitlines():
+            return ""
+
+    def _lines(self, table: str) -> Iterator[str]:
+        for line in self._text(table).splitlines():
             if line and not line.startswith("#"):
                 yield line
 
@@ -54,11 +59,16 @@ class Modules:
             path, colon, needed = line.partition(":")
             if not colon:
                 raise Error(f"{self.directory}/modules.dep: not 'file: files…': {line[:60]!r}")
-            for each in (path, *needed.split()):
-                if each.startswith("/") or ".." in each.split("/"):
-                    raise Error(f"{self.directory}/modules.dep: {each!r} leads out of the directory")
-            table[module_name(path)] = (path, tuple(needed.split()))
+            files = tuple(needed.split())
+            if ".." in line or "/" in (path[:1], needed[:1]) or " /" in line:
+                self._refuse_outside((path, *files))
+            table[module_name(path)] = (path, files)
         return table
+
+    def _refuse_outside(self, files: Iterable[str]) -> None:
+        for each in files:
+            if each.startswith("/") or ".." in each.split("/"):
+                raise Error(f"{self.directory}/modules.dep: {each!r} leads out of the directory")
 
     @cached_property
     def builtin(self) -> frozenset[str]:
@@ -98,12 +108,17 @@ class Modules:
         return self._alias_table("modules.alias")
 
     @cached_property
-    def _plain_aliases(self) -> dict[str, list[str]]:
-        plain: dict[str, list[str]] = {}
-        for pattern, module in self.aliases:
-            if not any(letter in pattern for letter in "*?["):
-                plain.setdefault(pattern.replace("-", "_"), []).append(module)
-        return plain
+    def _alias_text(self) -> str:
+        return "\n" + self._text("modules.alias")
+
+    def _plain_alias(self, name: str) -> list[str]:
+        """Return the modules of an alias without wildcards; searched in the text, which is quicker than parsing it once."""
+        if name not in self._plain_aliases:
+            # To libkmod hyphen and underscore are one letter. The literal start makes the search quick.
+            spelled = "[-_]".join(map(re.escape, re.split("[-_]", name)))
+            found = re.findall(rf"\nalias {spelled}[ \t]+(\S+)", self._alias_text)
+            self._plain_aliases[name] = [module_name(each) for each in found]
+        return self._plain_aliases[name]
 
     @cached_property
     def _symbols(self) -> dict[str, str]:
@@ -135,7 +150,7 @@ class Modules:
         return None
 
     def _by_alias(self, name: str) -> tuple[str, ...]:
-        plain = self._plain_aliases.get(name.replace("-", "_"), [])
+        plain = self._plain_alias(name)
         if ":" not in name:
             return tuple(dict.fromkeys(plain))
         # A modalias such as pci:v…; only patterns of its bus can match.
@@ -164,6 +179,8 @@ class Modules:
         if name in order or name in open_:
             return
         open_.add(name)
+        if name not in self.dependencies:
+            raise Error(f"{self.directory}/modules.dep: {name} is needed, but not listed", hint="depmod VERSION")
         before, after = self.softdeps.get(name, ((), ()))
         for each in before:
             self._visit_soft(each, order, open_)
