@@ -12,7 +12,7 @@ from conftest import needs
 from gpgsigner import GpgSigner, PlainSigner
 
 from openssi.errors import Error
-from openssi_build import archive, chroot, repository, settings, verify
+from openssi_build import archive, chroot, keys, repository, settings, signing, verify
 from openssi_build.bench import pool
 from openssi_build.verify import kept, trees, web
 from openssi_build.verify.clients import Client
@@ -103,6 +103,10 @@ def test_the_line_deb_uri_dot_works(alone: Client, built_repo: Path, uri: str, p
         assert updated.code == 0, updated.text
         assert not [each for each in updated.complaints if "modernize" not in each]
         assert 1001 in alone.policy("openssi-archive-keyring").priorities.values()
+        # The old guide's form of the pin does it too.
+        host = uri.removeprefix("http://").partition(":")[0]
+        alone.write("etc/apt/preferences.d/repository.pref", f'Package: *\nPin: origin "{host}"\nPin-Priority: 1001\n')
+        assert 1001 in alone.policy("openssi-archive-keyring").priorities.values()
         assert alone.apt("install", "--yes", "openssi-archive-keyring").code == 0
         assert (alone.chroot.path / archive.KEYRING.lstrip("/")).read_bytes() == keyring(built_repo)
         assert alone.apt("purge", "--yes", "openssi-archive-keyring").code == 0
@@ -141,6 +145,44 @@ def test_both_apts_read_every_form_that_we_write(form: str, alone: Client, tmp_p
         assert alone.apt("install", "--yes", "everywhere").code == 0
         alone.chroot.run(["dpkg", "--purge", "everywhere"])
     assert verify.check(trees.Directory(repo), "trixie", signer.public_keys()).faults == []
+
+
+def test_clients_follow_while_the_key_is_rotated(alone: Client, root: Path, tmp_path: Path) -> None:
+    needs("gpg")
+    with signing.Home() as home:  # a path that gpg-agent's socket fits into
+        tree = home.path / "tree"
+        tree.mkdir()
+        repo = tmp_path / "repo"
+        (tree / "openssi.toml").write_bytes((root / "openssi.toml").read_bytes())
+
+        def publish(version: str) -> bytes:
+            read = settings.load(tree)
+            with signing.signer(read.signing, tree) as signer:
+                new = [package(tmp_path, "one", version)]
+                repository.publish(repo, new, settings=read.repository, cache=tmp_path, signer=signer)
+                return signer.public_keys()
+
+        def update(where: str, known: bytes, version: str) -> None:
+            alone.use(where, "trixie", known, deb_src=False)
+            updated = alone.update()
+            assert (updated.code, updated.complaints) == (0, [])
+            assert alone.policy("one").candidate == version
+
+        with web.serve(repo) as where:
+            keys.make(tree, settings.load(tree))
+            old = publish("1.0")
+            update(where, old, "1.0")
+            keys.rotate(tree, settings.load(tree))
+            both = publish("2.0")
+            update(where, old, "2.0")  # the client has only the old key as yet
+            update(where, both, "2.0")  # and now what openssi-archive-keyring brings
+            keys.rotate(tree, settings.load(tree), finish=True)
+            publish("3.0")
+            update(where, both, "3.0")
+            # Who has missed the rotation is told so, and keeps what it had.
+            alone.use(where, "trixie", old, deb_src=False)
+            late = alone.update()
+            assert any(line.startswith(("W:", "E:")) for line in late.complaints), late.text
 
 
 def test_verify_sees_everything_right_with_both_apts(built_repo: Path, root: Path, cache: Path) -> None:
