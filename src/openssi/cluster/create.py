@@ -299,7 +299,7 @@ FIREWALL = (
     ("tcp 22", "onnode, onall (ssh)"),
     ("udp 123", "time (NTP)"),
     ("tcp and udp 7946", "membership (serf)"),
-    ("udp 7947", "load figures"),
+    ("udp 799", "load figures"),
 )
 
 
