@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from conftest import needs
@@ -161,6 +162,26 @@ def test_pull_believes_no_package_and_no_key_but_ours(end: End, site: Site, tmp_
         with pytest.raises(Error, match="its hash is not the one that its Release names"):
             pull(mine, target, site.settings, site.keyring)
     assert not mine.exists()
+
+
+def test_boot_images_go_along_and_come_back_by_pull(end: End, site: Site, tmp_path: Path) -> None:
+    site.add("probe", "1.0")
+    for version in ("6.12-1", "6.12-2"):
+        site.add_images(version)
+        bring(site, end)
+    top = "dists/trixie/main/netboot-amd64"
+    with urlopen(f"{end.uri}/{top}/current/images/linux") as answer:
+        assert answer.read() == b"6.12-2"
+    fresh = tmp_path / "fresh"
+    with end.open() as target:
+        pull(fresh, target, site.settings, site.keyring)
+    assert str((fresh / top / "current").readlink()) == "6.12-2"
+    assert (fresh / top / "6.12-1/images/linux").read_text() == "6.12-1"
+    with end.open() as target:
+        assert publish(fresh, target, site.settings).uploads == []
+        target.write(f"{top}/6.12-1/images/linux", b"wicked")
+        with pytest.raises(Error, match="linux: its hash is not"):
+            pull(tmp_path / "again", target, site.settings, site.keyring)
 
 
 class Tampering:

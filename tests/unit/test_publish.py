@@ -51,10 +51,12 @@ def test_targets_are_tables_of_openssi_toml() -> None:
 
 PATHS = {
     "pool/main/o/one/InRelease.deb": "packages",
+    "dists/trixie/main/netboot-amd64/6.12-1/images/linux": "packages",
     "snapshots/3/InRelease": "snapshots",
     "dists/trixie/main/by-hash/SHA256/0123": "by-hash",
     "by-hash/SHA256/0123": "by-hash",
     "Packages.xz": "indexes",
+    "dists/trixie/main/netboot-amd64/current/images/linux": "indexes",
     "openssi.sources": "indexes",
     "dists/trixie/Release.gpg": "Release.gpg",
     "Release": "Release",
@@ -75,3 +77,15 @@ def test_packages_come_first_and_inrelease_last(tmp_path: Path) -> None:
     for name, (header,) in headers.items():
         assert ("immutable" in header) == (name in ("packages", "snapshots", "by-hash"))
         assert ("max-age=60" in header) == (name not in ("packages", "snapshots", "by-hash"))
+
+
+def test_a_target_without_links_gets_the_current_boot_images_in_full(tmp_path: Path) -> None:
+    images = tmp_path / "dists/trixie/main/netboot-amd64/6.12-1/images"
+    images.mkdir(parents=True)
+    (images / "linux").write_text("x")
+    (images.parent.parent / "current").symlink_to("6.12-1")
+    (tmp_path / "snapshots/1").mkdir(parents=True)
+    (tmp_path / "snapshots/1/pool").symlink_to("../../pool")
+    top = "dists/trixie/main/netboot-amd64"
+    assert list(tree.read(tmp_path)) == [f"{top}/6.12-1/images/linux", f"{top}/current", "snapshots/1/pool"]
+    assert list(tree.read(tmp_path, links=False)) == [f"{top}/6.12-1/images/linux", f"{top}/current/images/linux"]

@@ -99,9 +99,7 @@ class _Publisher:
     ) -> None:
         self.target = target
         self.progress = progress
-        self.items = {
-            path: item for path, item in tree.read(repo).items() if target.links or not item.source.is_symlink()
-        }
+        self.items = tree.read(repo, links=target.links)
         self.heads = heads(repo)
         current = newest(repo)
         assert current

@@ -6,13 +6,13 @@ import gzip
 import lzma
 import re
 import tempfile
-from collections.abc import Callable, Iterable
-from hashlib import sha256
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from openssi import files
 from openssi.errors import Error
 from openssi_build import repository, signing
+from openssi_build.publish import tree
 from openssi_build.publish.publisher import Progress, heads
 from openssi_build.publish.targets import Target
 from openssi_build.repository import release
@@ -52,9 +52,9 @@ def pull(repo: Path, target: Target, settings: Repository, keyring: Path, *, pro
             listing = {path: size for path, size in target.listing().items() if not _is_link(path)}
             _check_names(listing, target.name)
             target.fetch(sorted(listing), fetched, progress.start("fetching", sum(listing.values())))
-            for snapshot in fetched.glob("snapshots/*"):
-                (snapshot / "pool").symlink_to("../../pool")
             _check(fetched, keyring, target.name)
+            _check_images(fetched, release.listed((fetched / top).read_bytes()), settings.suite)
+            _link(fetched, release.listed((fetched / top).read_bytes()), settings.suite)
             if repo.exists():
                 with files.lock(repo / ".lock"):
                     repo.rename(Path(name) / "old")
@@ -67,7 +67,19 @@ def pull(repo: Path, target: Target, settings: Repository, keyring: Path, *, pro
 
 
 def _is_link(path: str) -> bool:
-    return re.fullmatch(r"snapshots/\d+/pool", path) is not None
+    """Return True for what is a link in our tree, and for what lies behind one."""
+    return re.fullmatch(rf"snapshots/\d+/pool|.*/netboot-[^/]+/{tree.CURRENT}(/.*)?", path) is not None
+
+
+def _link(fetched: Path, listed: Mapping[str, release.Index], suite: str) -> None:
+    """Make the links: from each snapshot to the pool, and to the boot images that the Release calls current."""
+    for snapshot in fetched.glob("snapshots/*"):
+        (snapshot / "pool").symlink_to("../../pool")
+    for path, sums in _images(fetched, suite):
+        version = sums.parent.parent
+        name = path.replace(f"/{version.name}/", f"/{tree.CURRENT}/")
+        if name in listed and _hash(sums) == listed[name].sha256:
+            files.symlink(version.name, version.parent / tree.CURRENT)
 
 
 def _check_names(paths: Iterable[str], name: str) -> None:
@@ -78,6 +90,9 @@ def _check_names(paths: Iterable[str], name: str) -> None:
 
 def _check(fetched: Path, keyring: Path, name: str) -> None:
     """Raise Error unless all of ``fetched`` is what its signatures say."""
+    for path in fetched.rglob("*"):
+        if path.is_symlink():
+            raise Error(f"{name}: {path.relative_to(fetched)} is a symbolic link: expected a file")
     snapshots = repository.every(fetched)
     if not snapshots:
         raise Error(f"{name}: holds a repository without snapshots", hint="it was not published by inv publish")
@@ -93,6 +108,24 @@ def _check(fetched: Path, keyring: Path, name: str) -> None:
     _check_pool(fetched, snapshots[-1].indexes)
 
 
+def _images(fetched: Path, suite: str) -> Iterator[tuple[str, Path]]:
+    """Yield each SHA256SUMS of boot images, with its path as Release has it."""
+    top = fetched / "dists" / suite
+    for sums in top.glob("*/netboot-*/*/images/SHA256SUMS"):
+        yield str(sums.relative_to(top)), sums
+
+
+def _check_images(fetched: Path, listed: Mapping[str, release.Index], suite: str) -> None:
+    """Raise Error unless the Release lists all boot images that are there, and each file has its hash."""
+    for path, sums in _images(fetched, suite):
+        if path not in listed:
+            raise Error(f"{path}: the Release does not list it", hint="publish to that target again")
+        for line in sums.read_text().splitlines():
+            digest, _, file = line.partition("  ")
+            _check_names([file], path)
+            _check_hash(sums.parent / file, digest)
+
+
 def _check_release(top: Path, prefix: str, keyring: Path, *, old: bool = False) -> None:
     signed = top / f"{prefix}InRelease"
     if not signed.is_file():
@@ -104,8 +137,14 @@ def _check_release(top: Path, prefix: str, keyring: Path, *, old: bool = False) 
             _check_hash(file, index.sha256)
 
 
+def _hash(file: Path) -> str:
+    return tree.Item(file.name, file, 0).sha256
+
+
 def _check_hash(file: Path, expected: str) -> None:
-    if sha256(file.read_bytes()).hexdigest() != expected:
+    if not file.is_file():
+        raise Error(f"{file.name}: named, but not there", hint="publish to that target again")
+    if _hash(file) != expected:
         raise Error(f"{file.name}: its hash is not the one that its Release names", hint="publish to that target again")
 
 
@@ -117,8 +156,6 @@ def _check_pool(fetched: Path, indexes: Iterable[str]) -> None:
             named.update(_named(_UNPACK[Path(path).suffix]((fetched / path).read_bytes()).decode()))
     for file, digest in named.items():
         _check_names([file], file)
-        if not (fetched / file).is_file():
-            raise Error(f"{file}: an index names it, but it is not there", hint="publish to that target again")
         _check_hash(fetched / file, digest)
 
 

@@ -7,12 +7,14 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 _SIGNED = ("Release.gpg", "Release", "InRelease")
 # What is never overwritten: its name tells its content.
 PHASES = ("packages", "snapshots", "by-hash", "indexes", *_SIGNED)
 _IMMUTABLE = frozenset(PHASES[:3])
+CURRENT = "current"  # the link to the boot images of the newest version
 _TYPES = {
     ".deb": "application/vnd.debian.binary-package",
     ".xz": "application/x-xz",
@@ -80,11 +82,16 @@ def phase(path: str) -> str:
         return "snapshots"
     if "by-hash" in parts:
         return "by-hash"
+    if any(part.startswith("netboot-") and after != CURRENT for part, after in pairwise(parts[:-1])):
+        return "packages"  # boot images of a version
     return parts[-1] if parts[-1] in _SIGNED else "indexes"
 
 
-def read(top: Path) -> dict[str, Item]:
-    """Return the files and symbolic links below ``top`` by their path, sorted; hidden ones are not part of the tree."""
+def read(top: Path, *, links: bool = True) -> dict[str, Item]:
+    """Return the files and symbolic links below ``top`` by their path, sorted; hidden ones are not part of the tree.
+
+    Without ``links`` what the link to the current boot images leads to stands in its place, and other links are left out.
+    """
     found: dict[str, Item] = {}
     pending = [top]
     while pending:
@@ -93,8 +100,10 @@ def read(top: Path) -> dict[str, Item]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir(follow_symlinks=False):
+                if entry.is_dir(follow_symlinks=not links and entry.name == CURRENT):
                     pending.append(Path(entry.path))
+                    continue
+                if entry.is_symlink() and not links:
                     continue
                 path = os.path.relpath(entry.path, top)
                 found[path] = Item(path, Path(entry.path), entry.stat(follow_symlinks=False).st_size)
