@@ -12,7 +12,7 @@ from pathlib import Path
 from openssi import config
 from openssi.cluster import table
 from openssi.cluster.nics import Nic
-from openssi.cluster.state import check_address
+from openssi.cluster.state import check_address, check_arguments
 from openssi.errors import Error
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.IGNORECASE)
@@ -183,7 +183,8 @@ def check(given: Answers, nics: Sequence[Nic], resolve: Mapping[str, str]) -> Co
     try:
         return _complete(given, nics, resolve)
     except ValueError as problem:
-        raise Error(str(problem)) from None
+        # An answer with a line's end or a bell in it is shown, and the error stays one line.
+        raise Error("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(problem))) from None
 
 
 def _complete(given: Answers, nics: Sequence[Nic], resolve: Mapping[str, str]) -> Complete:
@@ -208,5 +209,5 @@ def _complete(given: Answers, nics: Sequence[Nic], resolve: Mapping[str, str]) -
         failover=bool(given.root_failover),
         service_address=service_address,
         pool=pool(given.pool or default_pool(nic, service_address), nic, service_address),
-        kernel_arguments=given.kernel_arguments or "",
+        kernel_arguments=check_arguments(given.kernel_arguments or ""),
     )

@@ -55,8 +55,7 @@ class Settings:
             table.address(self.cvip)
         if self.interface and not _INTERFACE.fullmatch(self.interface):
             raise ValueError(f"interface '{self.interface}': expected a name such as eth1")
-        if not _ARGUMENTS.fullmatch(self.kernel_arguments):
-            raise ValueError(f"kernel arguments '{self.kernel_arguments}': expected plain words")
+        check_arguments(self.kernel_arguments)
 
     @property
     def text(self) -> str:
@@ -76,6 +75,13 @@ class Settings:
         if self.kernel_arguments:
             lines.append(f'kernel-arguments = "{self.kernel_arguments}"')
         return "\n".join(lines) + "\n"
+
+
+def check_arguments(text: str) -> str:
+    """Return ``text`` if it can be put behind a kernel's name in a boot menu; ValueError otherwise."""
+    if not _ARGUMENTS.fullmatch(text):
+        raise ValueError(f"kernel arguments '{text}': expected plain words")
+    return text
 
 
 def check_address(text: str, network: IPv4Network) -> str:
