@@ -157,16 +157,20 @@ def rollback(_: Context, number: int = 0) -> None:
     history.back(ROOT, OUT / "repo", caches.cache_directory(ROOT), settings.load(ROOT), number or 0)
 
 
-@task(klass=WithWord, help={"part": "repo or netboot", "packages": "how many packages the pool of bench repo has"})
+@task(
+    klass=WithWord,
+    help={"part": "repo, netboot or cluster", "packages": "how many packages the pool of bench repo has"},
+)
 def bench(_: Context, part: str = "repo", packages: int = 10_000, times: int = 3) -> None:
-    """Measure a part beside its peers and print the table with the bars (repo, netboot: 5 minutes)."""
+    """Measure a part beside its peers and print the table with the bars (5 minutes each)."""
     from openssi.errors import Error
     from openssi_build import caches, settings
-    from openssi_build.bench import netboot, repo
+    from openssi_build.bench import cluster, netboot, repo
 
     runs = {
         "repo": lambda: repo.bench(ROOT, OUT / "bench", packages=packages, times=times),
         "netboot": lambda: netboot.run(ROOT, caches.cache_directory(ROOT), settings.load(ROOT)),
+        "cluster": lambda: cluster.bench(ROOT, caches.cache_directory(ROOT)),
     }
     if part not in runs:
         raise Error(f"bench: '{part}': expected one of {', '.join(runs)}")
