@@ -5,7 +5,7 @@ bring_interconnect_up() {
     ip link set lo up
     find_interfaces
     until choose_interface; do
-        try_again "no answer to DHCP on $interfaces_text: is a DHCP server on this network, is the cable in?"
+        try_again "$why"
     done
     failures=0
     mac=$(cat "/sys/class/net/$interface/address")
@@ -62,17 +62,26 @@ why_no_interface() {
     fi
 }
 
-# Set $interface and $address; fails when no interface gets an address.
+# Set $interface and $address; fails, with the reason in $why, when no interface leads to the cluster.
 choose_interface() {
+    why="no answer to DHCP on $interfaces_text: is a DHCP server on this network, is the cable in?"
     for interface in $interfaces; do ip link set "$interface" up; done
     for interface in $interfaces; do
         wait_for_carrier || continue
-        if [ -n "$ssi_ip" ]; then
-            use_address "$ssi_ip"
-            return 0
-        fi
-        ! ask_dhcp || return 0
+        if [ -n "$ssi_ip" ]; then use_address "$ssi_ip"; else ask_dhcp || continue; fi
+        ! leads_to_the_cluster || return 0
+        ip addr flush dev "$interface"
     done
+    return 1
+}
+
+# Other networks may answer DHCP too. Where the loader has not said which interface it is, the server must be heard on it.
+leads_to_the_cluster() {
+    [ "$interfaces" != " $interface" ] && [ -n "$ssi_server" ] || return 0
+    for _ in 1 2 3; do
+        ! ping -c 1 -W 2 "$ssi_server" >/dev/null 2>&1 || return 0
+    done
+    why="$ssi_server does not answer on $interfaces_text: is it up? BOOTIF= or ssi.mac= says which interface it is"
     return 1
 }
 

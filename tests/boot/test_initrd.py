@@ -120,10 +120,13 @@ def test_with_the_wrong_driver_it_says_which_card_there_is_and_offers_a_shell(
     assert "8086" in node.command("cat /sys/bus/pci/devices/*/vendor")[1]
 
 
-def test_of_two_cards_bootif_picks_the_second_one(server: nfsserver.Server, make: Make, boot: Boot) -> None:
+@pytest.mark.parametrize("entry", [BOOTIF, f"ssi.server={nfsserver.ADDRESS}"], ids=["BOOTIF", "ssi.server"])
+def test_of_two_cards_that_get_a_lease_the_one_of_the_interconnect_is_taken(
+    entry: str, server: nfsserver.Server, make: Make, boot: Boot
+) -> None:
     # The first card's network answers DHCP as well.
     other = ["-netdev", "user,id=other,restrict=on", "-device", "e1000,netdev=other,mac=52:54:00:00:00:aa,romfile="]
-    node = boot(make("e1000", "virtio_net"), f"ssi.node=1 {BOOTIF}", *other, *_card(server, "virtio-net-pci"))
+    node = boot(make("e1000", "virtio_net"), f"ssi.node=1 {entry}", *other, *_card(server, "virtio-net-pci"))
     node.wait(rf"interconnect up: \S+ {MAC} 10\.10\.0\.\d+/24", 180, fail="error:|panic")
     node.wait("HANDED OVER pid 1 node 1", 180, fail="error:|panic")
 
