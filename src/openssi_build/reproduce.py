@@ -135,12 +135,15 @@ def reproduce(root: Path, cache: Path, settings: Settings, say: Callable[[str], 
     with signing.signer(settings.signing, root) as signer:
         generated = archive.generated(repository, signer.public_keys())
     mirror = apt.mirror(repository)
+    tree = deb.key(root, generated, "", ELSEWHERE)
     say("built as always")
     one = deb.build(root, cache, repository.suite, generated, log / "openssi.log", mirror=mirror)
     say(f"built again: {describe(ELSEWHERE)}")
     other = deb.build(
         root, cache, repository.suite, generated, log / "openssi-elsewhere.log", mirror=mirror, surroundings=ELSEWHERE
     )
+    if deb.key(root, generated, "", ELSEWHERE) != tree:
+        raise Error(f"{root}: the tree changed while it was built", hint="inv reproduce again")
     lines = packages(one, other)
     for line in lines:
         say(f"  {line}")
