@@ -15,7 +15,7 @@ from openssi.errors import Error
 from openssi_build import apt, archive, deb, signing
 from openssi_build.deb import Surroundings
 from openssi_build.repository.deb import members, pieces
-from openssi_build.settings import Settings
+from openssi_build.settings import Repository, Settings
 
 # The other place, time, umask, locale, time zone, user and number of jobs.
 ELSEWHERE = Surroundings(
@@ -126,14 +126,19 @@ def _gunzipped(content: bytes) -> bytes:
 
 
 def reproduce(root: Path, cache: Path, settings: Settings, say: Callable[[str], None]) -> None:
+    """Build the tree ``root`` twice with the keys of ``settings``; see twice()."""
+    with signing.signer(settings.signing, root) as signer:
+        keys = signer.public_keys()
+    twice(root, cache, settings.repository, keys, say)
+
+
+def twice(root: Path, cache: Path, repository: Repository, keys: bytes, say: Callable[[str], None]) -> None:
     """Build the tree ``root`` twice, in other surroundings the second time; Error when any package differs.
 
     What differs is told through ``say``. A build that the cache has is not made again: it is of another time.
     """
-    repository = settings.repository
     log = root / "out" / "log"
-    with signing.signer(settings.signing, root) as signer:
-        generated = archive.generated(repository, signer.public_keys())
+    generated = archive.generated(repository, keys)
     mirror = apt.mirror(repository)
     tree = deb.key(root, generated, "", ELSEWHERE)
     say("built as always")

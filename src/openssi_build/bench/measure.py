@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -87,5 +88,4 @@ def show(title: str, rows: Sequence[Row]) -> None:
         verdict = "" if row.bar is None else "met" if row.met else "NOT MET"
         ours, theirs = (f"{value:.3f} {row.unit}" for value in (row.ours, row.theirs))
         table.add_row(row.what, ours, row.peer, theirs, f"{row.ratio:.3f}", bar, verdict)
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 120)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)

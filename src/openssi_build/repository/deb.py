@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from openssi.errors import Error
@@ -231,10 +232,25 @@ def control(archive: Archive, span: Span, where: str) -> bytes:
     """Return the control file of a package; ``span`` comes from members()."""
     suffix, at, size = span
     source = pieces(archive[at : at + size], suffix, where)
-    for _, kind, content in entries(source, where, b"control"):
+    first = next(source, b"")
+    if usual := _usual_control(first):
+        return usual
+    for _, kind, content in entries(chain((first,), source), where, b"control"):
         if content and kind in (b"0", b"\0"):
             return content
     raise Error(f"{where}: not a Debian package: no control file in control.tar")
+
+
+def _usual_control(tar: bytes) -> bytes:
+    """Return the control file where it lies as dpkg-deb packs it, behind the top directory; nothing where it does not."""
+    at = 512 if tar[:3] == b"./\0" and tar[156:157] == b"5" else 0
+    content = at + 512
+    header = tar[at:content]
+    if header[:10] != b"./control\0" or header[156:157] != b"0" or header[257:262] != b"ustar":
+        return b""
+    digits = header[124:135]
+    size = int(digits, 8) if digits.isdigit() else 0
+    return tar[content : content + size] if len(tar) >= content + size else b""
 
 
 def names(archive: Archive, span: Span, where: str) -> list[bytes]:
