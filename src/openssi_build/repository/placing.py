@@ -101,6 +101,7 @@ def done(repository: Path) -> None:
 
 def recover(repository: Path) -> None:
     """Take back what an interrupted writer put into the pool and did not publish."""
+    files.sweep([repository / _JOURNAL])
     try:
         placed = json.loads((repository / _JOURNAL).read_bytes())
     except FileNotFoundError:

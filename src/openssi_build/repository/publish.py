@@ -80,6 +80,7 @@ def _writing(
     if date is None:
         date = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
     repo = repo.absolute()
+    before = os.umask(0o022)  # directories too are for everyone to read: a web server runs as somebody else
     try:
         repo.mkdir(parents=True, exist_ok=True)
         with files.lock(repo / ".lock", waiting=waiting):
@@ -87,6 +88,8 @@ def _writing(
     except OSError as problem:
         place = problem.filename2 or problem.filename or repo
         raise Error(f"{place}: {problem.strerror or problem}", hint="nothing was published") from problem
+    finally:
+        os.umask(before)
 
 
 class _Writer:
@@ -153,8 +156,8 @@ class _Writer:
             return self.before
         edited = {name: table.edit(decided.changes.get(name, {})) for name, table in self.tables.items()}
         changes = Changes(
-            tuple(plan.change(package.stanza) for package in decided.added),
-            tuple(plan.change(stanza, decided.shared) for stanza in decided.dropped),
+            tuple(sorted(plan.change(package.stanza) for package in decided.added)),
+            tuple(sorted(plan.change(stanza, decided.shared) for stanza in decided.dropped)),
         )
         return self._publish(edited, decided.added, changes, "" if self.before else "first publish")
 
