@@ -159,17 +159,18 @@ def rollback(_: Context, number: int = 0) -> None:
 
 @task(
     klass=WithWord,
-    help={"part": "repo, netboot or cluster", "packages": "how many packages the pool of bench repo has"},
+    help={"part": "repo, netboot, initrd or cluster", "packages": "how many packages the pool of bench repo has"},
 )
 def bench(_: Context, part: str = "repo", packages: int = 10_000, times: int = 3) -> None:
     """Measure a part beside its peers and print the table with the bars (5 minutes each)."""
     from openssi.errors import Error
     from openssi_build import caches, settings
-    from openssi_build.bench import cluster, netboot, repo
+    from openssi_build.bench import cluster, initrd, netboot, repo
 
     runs = {
         "repo": lambda: repo.bench(ROOT, OUT / "bench", packages=packages, times=times),
         "netboot": lambda: netboot.run(ROOT, caches.cache_directory(ROOT), settings.load(ROOT)),
+        "initrd": lambda: initrd.run(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), times=times),
         "cluster": lambda: cluster.bench(ROOT, caches.cache_directory(ROOT)),
     }
     if part not in runs:
@@ -190,11 +191,12 @@ def initrd(_: Context) -> None:
 
 
 @task(
+    klass=WithWord,
     help={
-        "wanted": "an id (8086:100e), a name or a pattern; may come first, without --wanted",
+        "wanted": "an id (8086:100e), a name or a pattern",
         "kernel": "of kernels/NAME.toml",
         "json": "as JSON",
-    }
+    },
 )
 def nic_drivers(_: Context, wanted: str = "", kernel: str = "", json: bool = False) -> None:
     """List the network drivers of a kernel: module, description, ids, firmware and Debian's package of it."""
@@ -202,7 +204,7 @@ def nic_drivers(_: Context, wanted: str = "", kernel: str = "", json: bool = Fal
     from openssi_build import caches, images, settings
 
     cache = caches.cache_directory(ROOT)
-    sys.exit(list_drivers(images.kernel_modules(ROOT, cache, settings.load(ROOT), kernel), wanted, as_json=json))
+    sys.exit(list_drivers(images.kernel_modules(ROOT, cache, settings.load(ROOT), kernel), wanted or "", as_json=json))
 
 
 @task()
