@@ -82,4 +82,6 @@ def machine(root: Path, cache: Path, repo: Path) -> Iterator[Machine]:
             session.copy_in(package, f"/debs/{package.name}")
         # no machine of a cluster is called localhost
         (session.path / "etc/hostname").write_text("sun\n")
+        # a machine that was booted has an id
+        (session.path / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
         yield Machine(session)

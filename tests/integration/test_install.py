@@ -1,0 +1,81 @@
+"""`apt-get install openssi` in a clean Debian: with answers, without, with bad ones; and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import installing
+import pytest
+from installing import ANSWERS, Machine
+
+pytestmark = pytest.mark.integration
+
+CARDS = "ip link add eth1 type veth peer name eth2; ip address add 10.0.0.1/24 dev eth1; ip link set eth1 up"
+
+
+@pytest.fixture
+def machine(root: Path, cache: Path, built_repo: Path) -> Iterator[Machine]:
+    with installing.machine(root, cache, built_repo) as found:
+        yield found
+
+
+def test_with_answers_the_machine_is_the_first_node_and_purging_gives_it_back(machine: Machine) -> None:
+    machine.answer(ANSWERS)
+    code, said = machine.apt("install", *machine.debs)
+    assert code == 0, said
+    table = (machine.tree / "etc/clustertab").read_text()
+    assert "3\t10.0.0.1\t52:54:00:00:00:01\tE\t1\t-\n" in table
+    assert (machine.tree / "etc/clustername").read_text() == "farm\n"
+    assert (machine.tree / "cluster/node3/etc/nodename").read_text() == "sun\n"
+    # what was installed again leaves the cluster as it is
+    code, said = machine.apt("install", "--reinstall", *(name for name in machine.debs if "/openssi_" in name))
+    assert code == 0, said
+    assert (machine.tree / "etc/clustertab").read_text() == table
+    code, said = machine.apt("purge", "openssi")
+    assert code == 0, said
+    assert machine.picture() == machine.before
+
+
+def test_without_answers_the_machine_stays_as_it_is_and_the_next_step_is_told(machine: Machine) -> None:
+    code, said = machine.apt("install", *machine.debs)
+    assert code == 0, said
+    assert "ssi-create makes it the first node of a cluster" in said
+    assert machine.picture() == machine.before
+    # answers that come later
+    machine.answer(ANSWERS)
+    code, out, err = machine.session.status(
+        ["dpkg-reconfigure", "openssi"], env={"DEBIAN_FRONTEND": "noninteractive"}, timeout=600
+    )
+    assert code == 0, (out + err).decode()
+    assert (machine.tree / "etc/clustertab").exists()
+
+
+@pytest.mark.parametrize(("card", "reason"), [("eth9", "card 'eth9': expected one with an address"), ("", "card ''")])
+def test_a_card_that_is_not_there_is_refused_and_no_other_is_taken(machine: Machine, card: str, reason: str) -> None:
+    # a card that could be taken by mistake
+    machine.answer({**ANSWERS, "interconnect": f"select {card}"})
+    code, said = machine.apt("install", *machine.debs, before=CARDS)
+    assert code == 0, said
+    assert reason in said
+    assert "ssi-create makes it the first node of a cluster" in said
+    assert machine.picture() == machine.before
+
+
+def test_a_person_is_asked_again_after_a_bad_answer(machine: Machine) -> None:
+    code, said = machine.apt("install", *machine.debs)
+    assert code == 0, said
+    # The frontend that reads plain lines, on a terminal of its own. 126 is no number of a node: all is asked again.
+    rest = ["eth1", "PXE", "", "farm", "no"]
+    lines = ["yes", "126", *rest, "7", *rest, "yes"]
+    code, out, err = machine.session.status(
+        ["sh", "-c", f"{CARDS}; exec script --quiet --return --command 'dpkg-reconfigure --priority=high openssi' /dev/null"],
+        env={"DEBIAN_FRONTEND": "teletype", "TERM": "dumb"},
+        input="".join(f"{line}\n" for line in lines).encode(),
+        timeout=600,
+    )  # fmt: skip
+    said = (out + err).decode(errors="replace")
+    assert code == 0, said
+    assert "These answers do not fit" in said
+    assert "expected 1 to 125" in said
+    assert "7\t10.0.0.1\t" in (machine.tree / "etc/clustertab").read_text()
