@@ -32,6 +32,7 @@ PACKAGES = {
     "lintian": "lintian",
     "mcopy": "mtools",
     "mformat": "mtools",
+    "mke2fs": "e2fsprogs",
     "mkfs.fat": "dosfstools",
     "mmdebstrap": "mmdebstrap",
     "modprobe": "kmod",
