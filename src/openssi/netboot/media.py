@@ -1,6 +1,6 @@
 """Etherboot media: a floppy, a USB stick and a CD that bring a machine without a boot ROM of its own to the boot server.
 
-Each carries Debian's iPXE with all its drivers and a script of ours; USB stick and CD also boot under UEFI, by shim and
+Each carries Debian's iPXE with all its drivers and a script of ours; the USB stick also boots under UEFI, by shim and
 GRUB where Secure Boot is on. Nothing asks, nothing is compiled, nothing needs root.
 """
 
