@@ -146,7 +146,8 @@ class Machine:
         fds = [theirs.fileno() for _, theirs in pairs]
         words = [f"socket,id=console,fd={fds[0]}", f"socket,id=monitor,fd={fds[1]}"]
         try:
-            self._process = run.start([*self._argv, *_console(*words)], log_to=self._errors, pass_fds=fds)
+            argv = [*run.ENDING, *self._argv, *_console(*words)]
+            self._process = run.start(argv, log_to=self._errors, pass_fds=fds)
         finally:
             for _, theirs in pairs:
                 theirs.close()

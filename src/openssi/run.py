@@ -53,6 +53,8 @@ PACKAGES = {
 }
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Before a command: it ends with us even when we are killed.
+ENDING = ("setpriv", "--pdeathsig", "KILL", "--")
 _KEPT = ("HOME", "TMPDIR", "SOURCE_DATE_EPOCH", "http_proxy", "https_proxy", "no_proxy")
 _CLOSED = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 

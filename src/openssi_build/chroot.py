@@ -23,8 +23,8 @@ from openssi_build import apt
 _RECIPE = 1
 _BOOTSTRAP_TIMEOUT = 1800
 _SESSION = Path(__file__).with_name("chroot_session.sh")
-# A child ends with us even when we are killed: nothing goes on writing to a session that the next sweep removes.
-_ENDING = ("setpriv", "--pdeathsig", "KILL", "--")
+# Nothing goes on writing to a session that the next sweep removes.
+_ENDING = run.ENDING
 _ENVIRONMENT = {"PATH": run.PATH, "HOME": "/root", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 

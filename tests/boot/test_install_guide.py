@@ -14,7 +14,9 @@ import pytest
 from conftest import needs
 
 from openssi import run
+from openssi.netboot import media
 from openssi.qemu import Machine
+from openssi_build import apt, netboot, settings
 from openssi_build.lab import cluster, guide, image
 from openssi_build.lab.cluster import Lab
 
@@ -82,8 +84,8 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     log = directory / "log"
-    settings = f'Port {port}\nListen 127.0.0.1\nLogFile "{log}"\nLogLevel Connect\nMaxClients 20\n'
-    (directory / "conf").write_text(settings)
+    conf = f'Port {port}\nListen 127.0.0.1\nLogFile "{log}"\nLogLevel Connect\nMaxClients 20\n'
+    (directory / "conf").write_text(conf)
     process = run.start(["tinyproxy", "-d", "-c", directory / "conf"], log_to=directory / "out")
     end = time.monotonic() + 20
     while time.monotonic() < end:
@@ -324,9 +326,57 @@ def test_a_killed_node_is_down_and_comes_back_from_its_own_disk(walk: Walk) -> N
     walk.until("swapon --noheadings --show=NAME", r"/dev/sda2\s+/dev/sdb1|/dev/sdb1\s+/dev/sda2", 60, on=2)
 
 
-def test_nodes_wait_for_a_rebooting_init_node_and_go_on(walk: Walk) -> None:
+def test_3_1_and_3_2_a_floppy_for_a_card_that_cannot_boot_and_a_driver_for_it(
+    walk: Walk, root: Path, cache: Path
+) -> None:
     walk.needs("3.4")
-    walk.lab.machines[2].send("while :; do date +%s >>/srv/beat; sleep 1; done &\n")
+    repository = settings.load(root).repository
+    loaders = netboot.fetch(cache, repository.suite, "amd64", apt.mirror(repository))
+    (floppy,) = media.make(walk.lab.directory, media.parts(loaders.tree), kinds=(media.FLOPPY,))
+    command = cluster.floppy_command(3, walk.lab.switch, floppy)
+    three = walk.lab.start(3, command)
+    three.wait(r"no network interface: PCI network devices here: 10ec:8139; drivers in this image: ", _BOOT_S)
+    three.kill()
+    walk.write("/etc/mkinitrd/modules", ["8139cp"])
+    walk.until("ssi-status", r"is older than .*/etc/mkinitrd/modules", 20)
+    for line in walk.steps["step-3-2"]:
+        walk.ok(line, timeout=300)
+    three.start()
+    three.wait(r"waiting to be added", _BOOT_S)
+    walk.ok("ssi-addnode --yes --mac waiting --boot-protocol E")
+    walk.one.wait(r"nodeup 3", _BOOT_S)
+    walk.one.send("\n")
+    walk.until("cluster -v", r"^3: UP +node3 10\.10\.0\.3 node", 120)
+    walk.reached.add("3.1")
+
+
+def test_a_node_is_shut_down_and_removed(walk: Walk) -> None:
+    walk.needs("3.1")
+    walk.ok("ssi-shutdown -h -n 3", timeout=400)
+    assert walk.lab.machines[3].wait_end(300) == 0
+    walk.one.send("\n")
+    walk.ok("ssi-rmnode --yes 3")
+    assert "node3" not in walk.ok("cluster -v; cat /etc/hosts /etc/clustertab; ls /cluster /tftpboot/ssi")
+
+
+def test_a_network_cut_of_a_minute_is_noticed_and_survived(walk: Walk) -> None:
+    walk.needs("3.5.2")
+    two = walk.lab.machines[2]
+    two.send("while :; do date +%s >>/srv/beat; sleep 1; done &\n")
+    walk.until("wc -l </srv/beat", r"^[1-9]", 60)
+    two.set_link("card", False)
+    walk.one.wait(r"nodedown 2", 120)
+    time.sleep(60)
+    two.set_link("card", True)
+    walk.one.wait(r"nodeup 2", 300)
+    walk.one.send("\n")
+    before = int(walk.ok("wc -l </srv/beat").strip())
+    walk.until("wc -l </srv/beat", rf"^(?!{before}\s*$)\d+", 120)
+    walk.reached.add("cut")
+
+
+def test_nodes_wait_for_a_rebooting_init_node_and_go_on(walk: Walk) -> None:
+    walk.needs("cut")
     walk.one.send("reboot\n")
     walk.lab.rebooted(1)
     walk.one.wait("login: root", _BOOT_S)

@@ -58,6 +58,18 @@ def disk_words(*disks: Path) -> list[str]:
     return words
 
 
+def floppy_command(number: int, switch: Path, floppy: Path, *, card: str = "rtl8139") -> list[str]:
+    """Return the qemu command of an empty machine whose card cannot boot: it starts from a floppy (the old PC has a drive)."""
+    return [
+        *qemu_command(f"node{number}", memory_mib=768, machine="pc"),
+        "-no-reboot",
+        "-drive", f"if=floppy,format=raw,readonly=on,file={floppy}",
+        "-boot", "a",
+        "-netdev", f"vde,id=inside,sock={switch}",
+        "-device", f"{card},id=card,netdev=inside,mac={mac(number)},romfile=",
+    ]  # fmt: skip
+
+
 def node_command(number: int, switch: Path, *, memory_mib: int = 768, extra: Sequence[str] = ()) -> list[str]:
     """Return the qemu command of an empty machine that boots from the interconnect."""
     return [
@@ -142,6 +154,8 @@ class Lab:
         link.symlink_to(self.repo)
         argv: list[str | Path] = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1"]
         argv += ["--directory", link, str(self.port)]
+        if not self.lasting:
+            argv = [*run.ENDING, *argv]
         self._helpers.append(run.start(argv, log_to=self.directory / "repository.log"))
         _until(lambda: _answers(self.port), "http.server", self.directory / "repository.log")
 
