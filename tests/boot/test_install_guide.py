@@ -138,7 +138,11 @@ def test_2_1_the_file_that_the_repository_offers_works_as_well(walk: Walk) -> No
 
 def test_2_4_dist_upgrade_downgrades_what_the_cluster_has_its_own_version_of(walk: Walk) -> None:
     walk.needs("2.3")
-    walk.one.send("apt-get dist-upgrade\n")
+    *prepared, upgrade = walk.steps["step-2-4"]
+    for line in prepared:
+        walk.ok(f"{line} 2>&1 | cat")
+    walk.ok("test -e /etc/apt/preferences.d/openssi.pref")
+    walk.one.send(f"{upgrade}\n")
     walk.one.wait(r"DOWNGRADED:\s+libproc2-0 procps", 120)
     walk.one.wait(r"\[Y/n\] ", 60)
     walk.one.send("y\n")
