@@ -191,7 +191,7 @@ def test_2_7_the_first_node_is_up_after_a_reboot(walk: Walk) -> None:
     walk.lab.rebooted(1)
     walk.one.wait("login: root", _BOOT_S)
     walk.one.wait(_PROMPT, 120)
-    walk.until("cluster -v", r"^1: UP +node1 10\.10\.0\.1 init", _BOOT_S)
+    walk.until("cluster -v", r"^1: UP +node1 +10\.10\.0\.1 init", _BOOT_S)
     assert "0 loaded units" in walk.ok("systemctl --failed --no-pager | cat")
     walk.reached.add("2.7")
 
@@ -225,7 +225,7 @@ def test_3_4_ssi_addnode_offers_it_and_it_goes_on_by_itself(walk: Walk) -> None:
     one.wait(r"node 2 \(beta\) is in the cluster", 60)
     one.wait(r"nodeup 2", _BOOT_S)
     walk.one.send("\n")
-    said = walk.until(walk.steps["step-3-4-verify"][0], r"^2: UP +beta 10\.10\.0\.2 node", _BOOT_S)
+    said = walk.until(walk.steps["step-3-4-verify"][0], r"^2: UP +beta +10\.10\.0\.2 node", _BOOT_S)
     assert re.search(r"^1: UP +node1 ", said, re.MULTILINE)
     walk.lab.machines[2].wait(_PROMPT, _BOOT_S)
     walk.reached.add("3.4")
@@ -350,7 +350,7 @@ def test_3_1_and_3_2_a_floppy_for_a_card_that_cannot_boot_and_a_driver_for_it(
     walk.ok("ssi-addnode --yes --mac waiting --boot-protocol E")
     walk.one.wait(r"nodeup 3", _BOOT_S)
     walk.one.send("\n")
-    walk.until("cluster -v", r"^3: UP +node3 10\.10\.0\.3 node", _BOOT_S)
+    walk.until("cluster -v", r"^3: UP +node3 +10\.10\.0\.3 node", _BOOT_S)
     walk.reached.add("3.1")
 
 
