@@ -35,6 +35,15 @@ def test_release_lists_every_index_with_its_plain_form_and_by_hash_has_it(site: 
                 assert len(plain) == listed[name.removesuffix(".xz")].size
 
 
+def test_two_publishes_in_one_second_are_two_files_to_a_client_that_asks_by_date(site: Site) -> None:
+    dates = []
+    for name in ("one", "two", "three"):
+        site.publish(site.deb(name))
+        dates.append([int((site.repo / top / "InRelease").stat().st_mtime) for top in (".", "dists/trixie")])
+    assert dates[0] < dates[1] < dates[2]
+    assert all(first < second for first, second in zip(dates[0], dates[2], strict=True))
+
+
 def test_xz_programs_read_what_we_write(site: Site) -> None:
     needs("xz")
     site.publish(site.deb("one"))
