@@ -70,7 +70,7 @@ def plan(disk: dict[str, Any]) -> list[str]:
         if disk.get("pttype"):
             raise Error(f"{device}: has an empty partition table", hint="make a partition with fdisk, and name it")
         part = f"{device}p1" if device[-1].isdigit() else f"{device}1"
-        label = f"echo 'label: gpt\nstart=1MiB, type=swap' | sfdisk --quiet {device} && udevadm settle"
+        label = f"printf 'label: gpt\\nstart=1MiB, type=swap\\n' | sfdisk --quiet {device} && udevadm settle"
         return [label, f"mkswap {part}", f"swapon {part}"]
     return [f"mkswap {device}", f"swapon {device}"]
 
