@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,9 +37,7 @@ def told(machine: Machine) -> dict[str, tuple[int, str]]:
     log = machine.tree / "tmp/sshd.log"
     assert code == 0, (out + err).decode() + (log.read_text() if log.exists() else "")
     answers = {}
-    for line in out.decode().splitlines():
-        name, _, rest = line.partition("=")
-        status, _, text = rest.partition(":")
+    for name, status, text in re.findall(r"(?m)^(\w+)=(\d+):(.*)$", out.decode()):
         answers[name] = (int(status), text)
     return answers
 
