@@ -37,7 +37,7 @@ def told(machine: Machine) -> dict[str, tuple[int, str]]:
     log = machine.tree / "tmp/sshd.log"
     assert code == 0, (out + err).decode() + (log.read_text() if log.exists() else "")
     answers = {}
-    for name, status, text in re.findall(r"(?m)^(\w+)=(\d+):(.*)$", out.decode()):
+    for name, status, text in re.findall(r"(?m)^([\w.-]+)=(\d+):(.*)$", out.decode()):
         answers[name] = (int(status), text)
     return answers
 
