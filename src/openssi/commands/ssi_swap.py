@@ -76,8 +76,8 @@ def plan(disk: dict[str, Any]) -> list[str]:
 
 
 def _look(number: int, device: str) -> dict[str, Any]:
-    """Return what lsblk says of the device on the node; Error when it is not there."""
-    said = _on(number, f"lsblk --json --paths --output PATH,TYPE,FSTYPE,PTTYPE,UUID,MOUNTPOINTS {device}")
+    """Return what lsblk says of the device on the node (only with NAME it nests partitions); Error when it is not there."""
+    said = _on(number, f"lsblk --json --paths --output NAME,PATH,TYPE,FSTYPE,PTTYPE,UUID,MOUNTPOINTS {device}")
     try:
         found: dict[str, Any] = json.loads(said)["blockdevices"][0]
     except (ValueError, LookupError):
