@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,11 @@ def _use(root: Path, number: int, device: str) -> int:
     disk = _look(number, device)
     for each in disk.get("children") or []:
         disk = each
-    if disk.get("fstype") != "swap" or not disk.get("uuid"):
+    # Read from the device itself: udev, whom lsblk asks, may not have seen it yet.
+    tags = dict(re.findall(r"(?m)^(\w+)=(.*)$", _on(number, f"blkid -p -o export {disk['path']}")))
+    if tags.get("TYPE") != "swap" or not tags.get("UUID"):
         raise Error(f"node {number}: {disk['path']}: is no swap space after mkswap")
-    name = f"UUID={disk['uuid']}"
+    name = f"UUID={tags['UUID']}"
     _edit(root, lambda text: fstab.add_swap(text, name, number))
     if not any(disk.get("mountpoints") or []):
         _on(number, f"swapon {disk['path']}")
