@@ -140,3 +140,21 @@ def _acquire(fd: int, path: Path, timeout: float | None, waiting: Callable[[str]
         if end is not None and time.monotonic() >= end:
             raise Error(f"{path}: locked by {holder}", hint="wait for it to end, or end it")
         time.sleep(0.05)
+
+
+def second(path: Path) -> int:
+    """Return the whole second that the file was changed in; -1 when there is none."""
+    try:
+        return int(path.stat().st_mtime)
+    except FileNotFoundError:
+        return -1
+
+
+def date_after(path: Path, before: int) -> None:
+    """Date the file at least a second after ``before``, that of the file whose name it takes or took.
+
+    HTTP tells versions of a file apart by whole seconds: to a client that has one, another of the same second is
+    "not modified" (RFC 9110, 13.1.3).
+    """
+    if second(path) <= before:
+        os.utime(path, (before + 1, before + 1))

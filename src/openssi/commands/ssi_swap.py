@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,13 @@ def _look(number: int, device: str) -> dict[str, Any]:
     return found
 
 
+def _partition(disk: dict[str, Any]) -> dict[str, Any]:
+    """Return the partition that a whole disk got, as lsblk tells of it; a partition itself stays."""
+    return (disk.get("children") or [disk])[-1]  # type: ignore[no-any-return]
+
+
 def _use(root: Path, number: int, device: str) -> int:
-    disk = _look(number, device)
-    for each in disk.get("children") or []:
-        disk = each
+    disk = _partition(_look(number, device))
     # Read from the device itself: udev, whom lsblk asks, may not have seen it yet.
     tags = dict(re.findall(r"(?m)^(\w+)=(.*)$", _on(number, f"blkid -p -o export {disk['path']}")))
     if tags.get("TYPE") != "swap" or not tags.get("UUID"):
@@ -103,8 +106,7 @@ def _use(root: Path, number: int, device: str) -> int:
 
 
 def _off(root: Path, number: int, disk: dict[str, Any], *, dry_run: bool) -> int:
-    for each in disk.get("children") or []:
-        disk = each
+    disk = _partition(disk)
     names = {disk["path"], f"UUID={disk.get('uuid')}"}
     if dry_run:
         print(f"onnode {number} swapoff {disk['path']}\nthe line of {' or '.join(sorted(names))} from /etc/fstab")
@@ -116,7 +118,7 @@ def _off(root: Path, number: int, disk: dict[str, Any], *, dry_run: bool) -> int
     return 0
 
 
-def _edit(root: Path, change: Any) -> None:
+def _edit(root: Path, change: Callable[[str], str]) -> None:
     with state.locked(root, waiting=lambda holder: print(f"waiting for {holder}")):
         path = root / "etc/fstab"
         text = path.read_bytes().decode(errors="surrogateescape") if path.exists() else ""

@@ -72,9 +72,9 @@ class DirectoryTarget:
     def write(self, path: str, content: bytes) -> None:
         """See Target."""
         with self._named():
-            before = _second(self.top / path)
+            before = files.second(self.top / path)
             files.write(self.top / path, content)
-            _date_after(self.top / path, before)
+            files.date_after(self.top / path, before)
 
     def digests(self, items: Sequence[Item]) -> dict[str, str]:
         """See Target."""
@@ -118,23 +118,9 @@ def _copy(source: Path, target: Path) -> None:
     if source.is_symlink():
         files.symlink(source.readlink(), target)
         return
-    before = _second(target)
+    before = files.second(target)
     with files.replacing(target, durable=False) as out, source.open("rb") as stream:
         shutil.copyfileobj(stream, out, 1 << 20)
         out.flush()
         os.fsync(out.fileno())
-    _date_after(target, before)
-
-
-def _second(path: Path) -> int:
-    """Return the whole second that the file was changed in, -1 without one."""
-    try:
-        return int(path.stat().st_mtime)
-    except FileNotFoundError:
-        return -1
-
-
-def _date_after(path: Path, before: int) -> None:
-    """Date the file later than the whole second ``before``: HTTP tells versions of a file apart by no less."""
-    if _second(path) <= before:
-        os.utime(path, (before + 1, before + 1))
+    files.date_after(target, before)

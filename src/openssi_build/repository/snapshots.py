@@ -189,24 +189,10 @@ def install(repository: Path, snapshot: Snapshot) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.name == SIGNED[0]:
             _sync(directories)
-        _date_later(source, target)
+        files.date_after(source, files.second(target))
         link(source, target)
         directories.add(target.parent)
     _sync(directories)
-
-
-def _date_later(source: Path, target: Path) -> None:
-    """Date ``source`` at least a second after ``target``, whose name it takes.
-
-    HTTP tells versions of a file apart by whole seconds: to a client that has one, another of the same second is
-    "not modified" (RFC 9110, 13.1.3).
-    """
-    try:
-        before = int(target.stat().st_mtime)
-    except FileNotFoundError:
-        return
-    if int(source.stat().st_mtime) <= before:
-        os.utime(source, (before + 1, before + 1))
 
 
 def _sync(directories: set[Path]) -> None:
