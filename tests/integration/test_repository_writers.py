@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from subprocess import Popen
+from typing import IO
 
 import pytest
 from conftest import needs
@@ -24,6 +25,17 @@ from openssi_build.verify import clients, trees
 pytestmark = pytest.mark.integration
 KILLS = 12
 PUBLISHES = 100
+
+
+class AsApt(trees.Directory):
+    """What apt reads of a repository: InRelease, and every index by its hash.
+
+    The other names of an index change one after another before InRelease does; the next writer ends what was cut off there.
+    """
+
+    def open(self, path: str) -> IO[bytes] | None:
+        apt_reads = path.endswith("InRelease") or "by-hash/" in path or path.startswith("pool/")
+        return super().open(path) if apt_reads else None
 
 
 @pytest.fixture
@@ -97,13 +109,14 @@ def test_a_writer_killed_at_any_moment_leaves_what_apt_accepts(site: Site, root:
                 process.wait()
             first += len(re.findall("is in snapshot", log.read_text())) + 1
             # The one that was cut short may be public, but what is public is whole.
-            assert verify.check(trees.Directory(site.repo), "trixie", site.signer.public_keys()).faults == []
+            assert verify.check(AsApt(site.repo), "trixie", site.signer.public_keys()).faults == []
             updated = client.update()
             assert (updated.code, updated.complaints) == (0, []), updated.text
             fetched = client.apt("install", "--yes", "--download-only", f"probe-{first - 2}")
             assert fetched.code == 0, fetched.text
     process, log = writer(root, site, "last", 0, 1)
     assert process.wait(timeout=300) == 0, log.read_text()
+    assert verify.check(trees.Directory(site.repo), "trixie", site.signer.public_keys()).faults == []
     assert [path for path in site.repo.rglob(".*") if path.name != ".lock"] == []
     indexed = re.findall(r"^Package: (\S+)", site.plain("Packages"), re.M)
     assert names(site.repo) == set(indexed), "a file in the pool that no index names"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from openssi import files, remote
@@ -30,6 +31,24 @@ def configuration(cluster: Cluster, node: Node, found: list[Image]) -> str:
             "}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def lasting(node: Node, device: str) -> str:
+    """Return ``UUID=…`` of the filesystem on the node's ``device``: a disk is sda at one boot and sdb at the next.
+
+    Error when there is no filesystem.
+    """
+    if "=" in device:
+        return device
+    answer = remote.on_node(node.number, ["blkid", "-p", "-s", "UUID", "-o", "value", device], timeout=_TIMEOUT_S)
+    uuid = answer.output.decode(errors="replace").strip()
+    if answer.status == remote.UNREACHED:
+        raise Error(f"node {node.number}: {uuid}")
+    if answer.status != 0 or not re.fullmatch(r"[0-9A-Fa-f-]+", uuid):
+        raise Error(
+            f"node {node.number}: {device}: no filesystem there", hint=f"onnode {node.number} mkfs.ext4 {device}"
+        )
+    return f"UUID={uuid}"
 
 
 def install(cluster: Cluster, node: Node) -> list[str]:

@@ -25,6 +25,9 @@ def main(argv: Sequence[str]) -> int:
         _ask(cluster, Console(), options)
     node = cluster.find(options.node)
     device = options.device
+    if device and device != "none" and node != cluster.init_node:
+        nodes.with_changes(node, bootdev=device)  # judged before the node is asked
+        device = localboot.lasting(node, device)
     changed = nodes.with_changes(
         node,
         mac=options.mac,
@@ -46,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
             return 0
         for line in localboot.install(state.load(root), changed):
             print(line)
-        print(f"node {node.number} boots from {device} of its own; ssi-ksync keeps it up to date")
+        print(f"node {node.number} boots from {options.device} of its own ({device}); ssi-ksync keeps it up to date")
     if changed == node and not options.nodename and not device:
         print("nothing changed")
     return 0
