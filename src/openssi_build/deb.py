@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ _NOT_SHIPPED = (
     "kernels/", "packaging/", "src/openssi_build/", "tests/",
     "inv", "openssi.toml", "pyproject.toml", "requirements.lock", "tasks.py",
 )  # fmt: skip
+_MAKE_STOPS = re.compile(r"make(?:\[\d+\])?: \*\*\* ")
 _TOOLS = ("build-essential", "faketime")
 
 
@@ -170,7 +172,7 @@ def _build(
                 session.run(argv, cwd=surroundings.directory, env=env, user=owner, log_to=log, timeout=_BUILD_TIMEOUT)
             except CommandError as problem:
                 raise Error(
-                    f"{what.source} {what.version}: does not build: {_reason(log)}", hint=f"see {log}"
+                    f"{what.source} {what.version}: does not build: {reason(log)}", hint=f"see {log}"
                 ) from problem
             for path in sorted(place.iterdir()):
                 if path.is_file():
@@ -182,11 +184,12 @@ def _build(
         raise
 
 
-def _reason(log: Path) -> str:
-    """Return the line of a build's log that says most."""
-    lines = log.read_text("utf-8", "replace").splitlines()
-    telling = [line for line in lines if "error:" in line.lower() or line.startswith("make: ***")]
-    return (telling or lines or ["no output"])[0].strip()
+def reason(log: Path) -> str:
+    """Return what a build's log says most with: the first error, or where make stopped and what was said just before."""
+    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines()] or ["no output"]
+    stop = next((at for at, line in enumerate(lines) if _MAKE_STOPS.match(line)), len(lines) - 1)
+    errors = [line for line in lines[:stop] if "error:" in line.lower()]
+    return errors[0] if errors else "; ".join(lines[max(0, stop - 1) : stop + 1])
 
 
 def lint(cache: Path, suite: str, changes: Path, log: Path) -> None:

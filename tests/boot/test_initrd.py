@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -197,19 +201,46 @@ def test_a_local_root_is_found_by_its_label(
     assert node.wait_end(60) == 0
 
 
-def test_a_damaged_module_is_named_on_the_console(server: nfsserver.Server, make: Make, boot: Boot) -> None:
-    path = make("e1000")
+def _damage(path: Path, module: str) -> None:
+    """Make the module in the image one that does not load."""
     image = bytearray(path.read_bytes())
     entry = next(
         entry for segment in codecs.segments(bytes(image), "image") for entry in segment.entries
-        if module_name(entry.name) == "e1000" and entry.content
+        if module_name(entry.name) == module and entry.content
     )  # fmt: skip
     at = image.index(entry.content) + len(entry.content) // 2
     image[at : at + 8] = bytes(8)
     path.write_bytes(image)
+
+
+def test_a_damaged_module_is_named_on_the_console(server: nfsserver.Server, make: Make, boot: Boot) -> None:
+    path = make("e1000")
+    _damage(path, "e1000")
     node = boot(path, "ssi.node=1", *_card(server, "e1000"))
     node.wait(r"ssi: error: module e1000 does not load", 120)
     node.wait(r"ssi: error: no network interface", 120)
+
+
+def test_mkinitrd_verify_tells_of_each_card_whether_it_comes_to_a_lease(
+    root: Path, kernel: kernels.QualifiedKernel, make: Make, tmp_path: Path
+) -> None:
+    top = tmp_path / "node"
+    (top / "boot").mkdir(parents=True)
+    (top / "usr/lib").mkdir(parents=True)
+    (top / f"boot/vmlinuz-{kernel.abi}").symlink_to(kernel.vmlinuz)
+    (top / "usr/lib/modules").symlink_to(kernel.tree / "usr/lib/modules")
+    image = make("e1000", "8139cp", "r8169")
+    verify: list[str | Path] = [sys.executable, root / "sbin/mkinitrd", "--verify", "-k", kernel.abi, "-o", image]
+    env = os.environ | {"PYTHONPATH": str(root / "src"), "OPENSSI_ROOT": str(top)}
+    status, said, problem = run.status(verify, env=env, timeout=300)
+    assert status == 0, said + problem
+    assert re.fullmatch(r"e1000 +e1000 +lease +\d+\.\d s\nrtl8139 +8139cp +lease +\d+\.\d s\n", said.decode())
+    _damage(image, "8139cp")
+    status, said, _ = run.status([*verify, "--json"], env=env, timeout=300)
+    assert status == 1
+    table = {row["card"]: row for row in json.loads(said)}
+    assert {card: row["lease"] for card, row in table.items()} == {"e1000": True, "rtl8139": False}
+    assert "module 8139cp does not load" in table["rtl8139"]["words"]
 
 
 def test_an_image_that_is_cut_off_ends_in_the_kernels_own_words(make: Make, boot: Boot) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +80,8 @@ def test_ids_of_cards_resolve_to_the_drivers_that_modprobe_would_load(kernel: Mo
         ("10ec:8168", "pci:v000010ECd00008168sv00001043sd00008677bc02sc00i00"),
         ("15ad:07b0", "pci:v000015ADd000007B0sv000015ADsd000007B0bc02sc00i00"),
         ("0bda:8153", "usb:v0BDAp8153d3100dc00dsc00dp00icFFiscFFip00in00"),
+        ("1af4:1000", "virtio:d00000001v00001AF4"),
+        ("1af4:1041", "virtio:d00000001v00001AF4"),
     ):
         argv: list[str | Path] = [
             "modprobe", "-d", top, "-S", kernel.version, "-C", "/nonexistent", "--resolve-alias", modalias,
@@ -89,6 +93,22 @@ def test_ids_of_cards_resolve_to_the_drivers_that_modprobe_would_load(kernel: Mo
         assert theirs & {driver.module for driver in nics.matching(kernel, id_)}
 
 
+def test_every_alias_of_a_bus_is_found_as_modprobe_finds_it(kernel: Modules) -> None:
+    top = kernel.directory.parents[3] if kernel.directory.parts[-4] == "usr" else kernel.directory.parents[2]
+    table = [line.split()[1] for line in (kernel.directory / "modules.alias").read_text().splitlines() if ":" in line]
+    names = [re.sub(r"\[(.)[^]]*\]", r"\1", pattern).replace("*", "00").replace("?", "0") for pattern in table]
+    chosen = random.Random(11).sample(names, 150)
+    script = (
+        'while read -r name; do echo "=$name $(modprobe -d "$1" -S "$2" -C /nonexistent --resolve-alias "$name" '
+        '| sort -u | tr "\\n" " ")"; done'
+    )
+    said = run.output(["sh", "-c", script, "sh", top, kernel.version], input="\n".join(chosen).encode(), timeout=600)
+    theirs = {line[1:].split()[0]: set(line.split()[1:]) for line in said.decode().splitlines()}
+    ours = {name: set(found.modules) if (found := kernel.find(name)) else set() for name in theirs}
+    assert len(theirs) > 100
+    assert ours == theirs
+
+
 def test_drivers_say_their_firmware_as_modinfo_does(kernel: Modules) -> None:
     for driver in nics.drivers(kernel):
         argv: list[str | Path] = ["modinfo", "--field", "firmware", kernel.path(driver.module)]
@@ -96,12 +116,16 @@ def test_drivers_say_their_firmware_as_modinfo_does(kernel: Modules) -> None:
         assert list(driver.firmware) == list(dict.fromkeys(theirs)), driver.module
 
 
-@pytest.fixture(scope="module")
-def peer(root: Path, cache: Path) -> Iterator[tuple[chroot.Chroot, Modules, list[Path]]]:
+@pytest.fixture(scope="module", params=["trixie-amd64", "bookworm-amd64"])
+def peer(
+    request: pytest.FixtureRequest, root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[chroot.Chroot, Modules, list[Path]]]:
     """A chroot with mkinitramfs, the kernel and the firmware packages in it."""
     needs("mmdebstrap")
     mirror = apt.host_mirror()
-    found = kernels.qualified(root, cache)
+    top = tmp_path_factory.mktemp("tree")
+    (top / "kernels").symlink_to(root / "kernels")
+    found = kernels.qualified(top, cache, request.param)
     inputs, problems = images.inputs_of(root, cache, Initrd(), found, mirror)
     assert not problems
     with chroot.Chroot(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from openssi_build.bench.pool import ar, deb, squeeze, tar
+from openssi_build.deb import reason as build_reason
 from openssi_build.reproduce import differences, packages
 
 CONTROL = "Package: one\nVersion: 1.0\nArchitecture: all\nMaintainer: A <a@example.org>\nDescription: one\n"
@@ -34,6 +35,22 @@ def dated(content: dict[str, bytes], *, mtime: int = 0, mode: int = 0o644, backw
             entry.size, entry.mtime, entry.mode = len(content[name]), mtime, mode
             archive.addfile(entry, io.BytesIO(content[name]))
     return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("dh build\nmake[2]: *** [Makefile:9: a.pdf] Segmentation fault\nmake: *** [debian/rules:5: binary] Error 2\n",
+         "dh build; make[2]: *** [Makefile:9: a.pdf] Segmentation fault"),
+        ("cc a.c\na.c:1: error: what?\nmake[1]: *** [a.o] Error 1\ndpkg-buildpackage: error: debian/rules\n", "a.c:1: error: what?"),
+        ("tar: /x: Cannot open\n", "tar: /x: Cannot open"),
+        ("", "no output"),
+    ],
+)  # fmt: skip
+def test_a_failed_build_says_what_stopped_it(log: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(log)
+    assert build_reason(path) == reason
 
 
 def test_equal_packages_differ_in_nothing(tmp_path: Path) -> None:

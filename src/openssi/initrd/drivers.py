@@ -109,9 +109,7 @@ def _resolve(name: str, wish: Wish, kernel: Modules) -> Sequence[str]:
 
 
 def _by_pci_id(vendor: str, device: str, wish: Wish, kernel: Modules) -> Sequence[str]:
-    # Whatever subsystem and class the card says: those fields are mostly wildcards in the patterns.
-    start = f"pci:v{int(vendor, 16):08X}d{int(device, 16):08X}s"
-    found = dict.fromkeys(module for pattern, module in kernel.aliases if pattern.startswith(start))
+    found = kernel.of_device(int(vendor, 16), int(device, 16))
     if not found:
         raise Error(f"{wish.where}: no module of {kernel.version} drives the PCI device {vendor}:{device}")
-    return list(found)
+    return found

@@ -13,6 +13,11 @@ from openssi.errors import Error
 from openssi.kernel import modinfo
 
 _SUFFIXES = ("", ".xz", ".zst", ".gz")
+_KEY = len("v00008086")
+_WILDCARD = re.compile(r"[*?\[]")
+# PCI ids of virtio devices: 0x1040 and the device's number, or an old one ("Virtual I/O Device", 4.1.2).
+_VIRTIO = 0x1AF4
+_VIRTIO_OF_OLD = {0x1000: 1, 0x1001: 2, 0x1002: 5, 0x1003: 3, 0x1004: 8, 0x1005: 4, 0x1009: 9}
 
 
 def module_name(path: str) -> str:
@@ -103,11 +108,6 @@ class Modules:
         return found
 
     @cached_property
-    def aliases(self) -> list[tuple[str, str]]:
-        """``(pattern, module)`` of modules.alias, in file order."""
-        return self._alias_table("modules.alias")
-
-    @cached_property
     def _alias_text(self) -> str:
         return "\n" + self._text("modules.alias")
 
@@ -119,6 +119,17 @@ class Modules:
             found = re.findall(rf"\nalias {spelled}[ \t]+(\S+)", self._alias_text)
             self._plain_aliases[name] = [module_name(each) for each in found]
         return self._plain_aliases[name]
+
+    def _patterns(self, start: str) -> Iterator[tuple[str, str]]:
+        """Yield ``(pattern, module)`` of modules.alias that a name may match that begins with ``start``, in file order.
+
+        ``start`` has the bus, such as ``pci:v00008086``. The table is searched as text: some milliseconds, parsing it takes forty.
+        """
+        bus, _, key = start.partition(":")
+        same_bus = rf"{re.escape(bus)}:(?:{re.escape(key)}|[^\s*?\[]{{0,{len(key)}}}[*?\[])\S*"
+        any_bus = r"[^\s:*?\[]*[*?\[]\S*"  # such as dmi*:
+        for line in re.finditer(rf"\nalias ({same_bus}|{any_bus})[ \t]+(\S+)", self._alias_text):
+            yield line[1], module_name(line[2])
 
     @cached_property
     def _symbols(self) -> dict[str, str]:
@@ -153,12 +164,29 @@ class Modules:
         plain = self._plain_alias(name)
         if ":" not in name:
             return tuple(dict.fromkeys(plain))
-        # A modalias such as pci:v…; only patterns of its bus can match.
-        bus = name.partition(":")[0] + ":"
+        # A modalias such as pci:v…; its bus and nine letters, those of a PCI vendor, leave little to try.
+        start = name[: name.index(":") + 1 + _KEY]
         matching = (
-            module for pattern, module in self.aliases if pattern.startswith(bus) and fnmatch.fnmatchcase(name, pattern)
+            module
+            for pattern, module in self._patterns(start)
+            if name.startswith(_WILDCARD.split(pattern, maxsplit=1)[0]) and fnmatch.fnmatchcase(name, pattern)
         )
         return tuple(dict.fromkeys([*plain, *matching]))
+
+    def of_device(self, vendor: int, device: int) -> tuple[str, ...]:
+        """Return the modules for the PCI or USB device, whatever the card says of its subsystem and class.
+
+        A virtio device is behind a driver of PCI that Debian's kernel has built in; its modules are those of the virtio bus.
+        """
+        if vendor == _VIRTIO and (number := _VIRTIO_OF_OLD.get(device, device - 0x1040)) > 0:
+            return self._by_alias(f"virtio:d{number:08X}v{vendor:08X}")
+        found = (
+            module
+            for start, end in ((f"pci:v{vendor:08X}d{device:08X}", "s"), (f"usb:v{vendor:04X}p{device:04X}", "d"))
+            for pattern, module in self._patterns(start)
+            if pattern.startswith(start + end)
+        )
+        return tuple(dict.fromkeys(found))
 
     def path(self, name: str) -> Path:
         """Return the file of module ``name``."""

@@ -66,9 +66,7 @@ def matching(kernel: Modules, wanted: str) -> list[Driver]:
     """Return the drivers that ``wanted`` fits: an id (``8086:100e``), a name or a pattern of names; all when empty."""
     if re.fullmatch(r"[0-9A-Fa-f]{4}:[0-9A-Fa-f]{4}", wanted):
         vendor, device = (int(each, 16) for each in wanted.split(":"))
-        starts = (f"pci:v{vendor:08X}d{device:08X}s", f"usb:v{vendor:04X}p{device:04X}d")
-        names = dict.fromkeys(module for pattern, module in kernel.aliases if pattern.startswith(starts))
-        return [describe(kernel, name) for name in names]
+        return [describe(kernel, name) for name in kernel.of_device(vendor, device)]
     if wanted and not any(letter in wanted for letter in "*?["):
         found = kernel.find(wanted)
         return [describe(kernel, name) for name in found.modules] if found else []

@@ -59,6 +59,15 @@ kernel = modules(Path("/"), sys.argv[1])
 for name in kernel.dependencies:
     kernel.closure([name])
 """
+_IDS = """
+import sys, time
+from pathlib import Path
+from openssi.kernel.modules import modules
+begin = time.process_time()
+kernel = modules(Path("/"), sys.argv[1])
+assert kernel.of_device(0x8086, 0x100e) == ("e1000",)
+print(time.process_time() - begin)
+"""
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,7 @@ def _builds(peers: _Peers, times: int) -> list[Row]:
     ]
     fifty = peers.cost("python3", "-c", _FIFTY, peers.version, *DRIVERS, *others).cpu_s
     closure = peers.cost("python3", "-c", _CLOSURE, peers.version).cpu_s
+    first_id = float(peers.chroot.output(["python3", "-c", _IDS, peers.version], timeout=60))
     cold, warm = cpu["cold"] - free, median_cpu(changed) - free
     theirs = cpu["mkinitramfs"] - free
     return [
@@ -159,6 +169,7 @@ def _builds(peers: _Peers, times: int) -> list[Row]:
         Row("list changed, warm", warm, "limit", 0.10, "s", 1),
         Row("50 lists, one process", fifty - free, "limit", 5, "s", 1),
         Row("closure of all modules", closure - free, "limit", 0.5, "s", 1),
+        Row("first PCI id to its module", first_id, "limit", 0.02, "s", 1),
         Row("image", peers.size("ours.img") / 1e6, "mkinitramfs list, zstd", peers.size("mkinitramfs.img") / 1e6, "MB", 0.35),
         Row("image", peers.size("ours.img") / 1e6, "dracut, same list", peers.size("same.img") / 1e6, "MB"),
         Row("peak memory, cold", _peak(peers), "limit", 80, "MiB", 1),
