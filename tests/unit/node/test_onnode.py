@@ -125,10 +125,12 @@ def test_old_options_are_taken(onnode: Run) -> None:
 def test_a_signal_reaches_the_command_there(
     environment: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
+    # Blocked before it says that it is ready: between a look for signals and a sleep, one would be slept over.
     script = (
-        "import signal, sys, time\n"
-        f"signal.signal({int(number)}, lambda *_: (print('got it', flush=True), sys.exit(42)))\n"
-        "print('ready', flush=True)\ntime.sleep(20)\n"
+        "import signal, sys\n"
+        f"signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])\n"
+        "print('ready', flush=True)\n"
+        f"if signal.sigtimedwait([{int(number)}], 20): print('got it', flush=True); sys.exit(42)\n"
     )
     argv: list[str | Path] = [ONNODE, "2", sys.executable, "-c", script]
     with subprocess.Popen(
