@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openssi import loads, remote, services
+from openssi import loads, remote, run, services
 from openssi.commands import onall, ssi_shutdown, ssi_status
 from openssi.errors import Error
 from openssi.loads import Load
@@ -126,3 +126,31 @@ def test_a_bad_line_of_the_policy_is_named(text: str) -> None:
 def test_scopes_are_kept_in_one_form() -> None:
     assert services.scope("3:2:3") == "2:3"
     assert services.unit("cron") == "cron.service"
+
+
+@pytest.mark.parametrize(
+    ("version", "cluster", "status", "words"),
+    [
+        (
+            "6.12.1",
+            True,
+            1,
+            "zz-openssi: kernel 6.12.1 is run by node 3 7: boot it anew first (ssi-shutdown --rolling)",
+        ),
+        ("6.12.2", True, 0, ""),
+        ("6.12.1", False, 0, ""),
+    ],
+)
+def test_a_kernel_that_another_node_runs_is_not_removed(
+    version: str, cluster: bool, status: int, words: str, root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "etc").mkdir()
+    if cluster:
+        (tmp_path / "etc/clustertab").touch()
+    kernels = ((1, "init", "6.12.2"), (3, "node", "6.12.1"), (5, "node", None), (7, "node", "6.12.1"))
+    nodes = [{"number": number, "role": role, "kernel": kernel} for number, role, kernel in kernels]
+    (tmp_path / "ssi-status").write_text(f"#!/bin/sh\necho '{json.dumps({'nodes': nodes})}'\n")
+    (tmp_path / "ssi-status").chmod(0o755)
+    env = {"OPENSSI_ROOT": str(tmp_path), "PATH": f"{tmp_path}:{run.PATH}"}
+    found = run.status([root / "node/etc/kernel/prerm.d/zz-openssi", version], env=env, timeout=60)
+    assert (found[0], found[2].decode().strip()) == (status, words)
