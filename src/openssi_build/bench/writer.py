@@ -24,10 +24,11 @@ def found(pool: Path) -> list[str]:
 
 def index(pool: Path, output: Path) -> None:
     """Write the stanzas of Packages of all .debs below ``pool``, sorted, to ``output``."""
-    from openssi_build.repository.pool import read_deb
+    from openssi_build.repository.pool import read_deb, uncollected
 
     top = f"{pool.absolute().parent}/"
-    packages = [read_deb(path, top, "main", contents=False) for path in found(pool.absolute())]
+    with uncollected():
+        packages = [read_deb(path, top, "main", contents=False) for path in found(pool.absolute())]
     packages.sort(key=lambda package: package.identity)
     output.write_bytes(b"".join(package.stanza for package in packages))
 

@@ -165,11 +165,10 @@ def binary(text: bytes, where: str) -> Binary:
 
 def _head(found: dict[bytes, bytes]) -> bytes:
     """Return the fields as Packages has them, Package first: python-apt and others look for it there."""
-    lines = [b"Package: %s\n" % found.pop(b"Package").strip()]
-    if not _OURS.isdisjoint([_LOWER.get(name, name) for name in found]):
+    package = found.pop(b"Package").strip()
+    if not _OURS.isdisjoint(map(bytes.lower, found)):
         found = {name: value for name, value in found.items() if name.lower() not in _OURS}
-    lines += [b"%s:%s\n" % field for field in found.items()]
-    return b"".join(lines)
+    return b"Package: %s\n%s\n" % (package, b"\n".join(map(b":".join, found.items())))
 
 
 def _description(package: bytes, value: bytes) -> tuple[bytes, bytes, bytes]:

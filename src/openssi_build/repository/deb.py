@@ -13,7 +13,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from openssi.errors import Error
@@ -22,9 +21,10 @@ if TYPE_CHECKING:
     from zstandard import ZstdDecompressor
 
 # A header of ar(5): name, four fields we do not need, size, and the two bytes that end it.
-_MEMBER = re.compile(rb"([^\n]{16})[^\n]{32}([0-9]{1,10}) *`\n", re.S)
+_MEMBER = re.compile(rb"([^\n]{16})[^\n]{32}(?=([0-9]+) *`)[0-9 ]{10}`\n")
 _LIMIT = 64 << 20  # dictionaries above this are no package's
 _PIECE = 8 << 20  # what is decompressed at a time
+_HEAD = 1 << 10  # of control.tar at first: the control file lies in front, and decompressing is most of the work
 _CONTROL_LIMIT = 32 << 20  # of control.tar, decompressed
 
 # What stands in front of the entry it belongs to: GNU's long names and link targets, pax records.
@@ -44,14 +44,14 @@ def members(archive: Archive, where: str) -> tuple[Span, Span]:
     found: list[tuple[bytes, int, int]] = []
     at = 8
     while at < len(archive):
-        header = _MEMBER.fullmatch(archive[at : at + 60])
+        header = _MEMBER.match(archive, at)
         if not header:
             raise Error(f"{where}: not a Debian package: bad ar header at byte {at}")
         size = int(header[2])
         at += 60
         if at + size > len(archive):
             raise Error(f"{where}: truncated: a member of {size} bytes ends after the file's {len(archive)}")
-        name = header[1].rstrip(b" ").rstrip(b"/")
+        name = header[1].rstrip(b" /")
         if not name.startswith(b"_"):  # deb(5): such members are for others
             found.append((name, at, size))
         at += size + (size & 1)
@@ -77,7 +77,7 @@ def _zstd_decompressor() -> ZstdDecompressor:
     return zstandard.ZstdDecompressor(max_window_size=_LIMIT)
 
 
-def _zstd(packed: bytes) -> Iterator[bytes]:
+def _zstd(packed: bytes, _size: int) -> Iterator[bytes]:
     import zstandard
 
     try:
@@ -92,40 +92,49 @@ def _zstd(packed: bytes) -> Iterator[bytes]:
         raise ValueError(str(problem)) from None
 
 
-def _gzip(packed: bytes) -> Iterator[bytes]:
+def _gzip(packed: bytes, size: int) -> Iterator[bytes]:
     stream = zlib.decompressobj(31)
+    total = 0
     while not stream.eof:
-        piece = stream.decompress(packed, _PIECE)
+        piece = stream.decompress(packed, _more(size, total))
+        total += len(piece)
         packed = stream.unconsumed_tail
         if not piece and not packed and not stream.eof:
             raise ValueError("truncated")
         yield piece
 
 
-def _stream(packed: bytes, stream: lzma.LZMADecompressor | bz2.BZ2Decompressor) -> Iterator[bytes]:
-    yield stream.decompress(packed, _PIECE)
+def _stream(packed: bytes, size: int, stream: lzma.LZMADecompressor | bz2.BZ2Decompressor) -> Iterator[bytes]:
+    yield (piece := stream.decompress(packed, size))
+    total = len(piece)
     while not stream.eof:
         if stream.needs_input:
             raise ValueError("truncated")
-        yield stream.decompress(b"", _PIECE)
+        yield (piece := stream.decompress(b"", _more(size, total)))
+        total += len(piece)
 
 
-_DECODERS: dict[bytes, Callable[[bytes], Iterator[bytes]]] = {
-    b".xz": lambda packed: _stream(packed, lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * _LIMIT)),
+def _more(size: int, total: int) -> int:
+    """Return how much comes next: in proportion to what was there, or joining small pieces would take for ever."""
+    return min(max(size, total // 4), _PIECE)
+
+
+_DECODERS: dict[bytes, Callable[[bytes, int], Iterator[bytes]]] = {
+    b".xz": lambda packed, size: _stream(packed, size, lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * _LIMIT)),
     b".zst": _zstd,
     b".gz": _gzip,
-    b"": lambda packed: iter((packed,)),
-    b".bz2": lambda packed: _stream(packed, bz2.BZ2Decompressor()),
-    b".lzma": lambda packed: _stream(packed, lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=2 * _LIMIT)),
+    b"": lambda packed, _: iter((packed,)),
+    b".bz2": lambda packed, size: _stream(packed, size, bz2.BZ2Decompressor()),
+    b".lzma": lambda packed, size: _stream(packed, size, lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=2 * _LIMIT)),
 }
 
 
-def pieces(packed: bytes, suffix: bytes, where: str) -> Iterator[bytes]:
-    """Yield what ``packed`` holds, a few MiB at a time; Error when it is damaged or ``suffix`` is unknown."""
+def pieces(packed: bytes, suffix: bytes, where: str, size: int = _PIECE) -> Iterator[bytes]:
+    """Yield what ``packed`` holds, about ``size`` bytes at first and more later; Error when it is damaged or ``suffix`` unknown."""
     if suffix not in _DECODERS:
         raise Error(f"{where}: compression {suffix.decode('ascii', 'replace')}: expected .xz, .zst, .gz or none")
     try:
-        yield from _DECODERS[suffix](packed)
+        yield from _DECODERS[suffix](packed, size)
     except (lzma.LZMAError, zlib.error, OSError, ValueError, EOFError) as problem:
         raise Error(f"{where}: damaged: {problem}") from None
 
@@ -228,29 +237,48 @@ def _short_name(header: bytes) -> bytes:
     return name
 
 
-def control(archive: Archive, span: Span, where: str) -> bytes:
-    """Return the control file of a package; ``span`` comes from members()."""
+def control(archive: Archive, span: Span, where: str, *, whole: bool = True) -> bytes:
+    """Return the control file of a package; ``span`` comes from members().
+
+    With ``whole`` the member is read to its end, where its check lies; else only as far as the control file.
+    """
     suffix, at, size = span
-    source = pieces(archive[at : at + size], suffix, where)
-    first = next(source, b"")
-    if usual := _usual_control(first):
-        return usual
-    for _, kind, content in entries(chain((first,), source), where, b"control"):
-        if content and kind in (b"0", b"\0"):
-            return content
-    raise Error(f"{where}: not a Debian package: no control file in control.tar")
+    source = pieces(archive[at : at + size], suffix, where, _HEAD)
+    found = _usual_control(next(source, b""), source)
+    if not found:
+        source = pieces(archive[at : at + size], suffix, where, _HEAD)
+        inside = entries(source, where, b"control")
+        found = next((content for _, kind, content in inside if content and kind in (b"0", b"\0")), b"")
+    if not found:
+        raise Error(f"{where}: not a Debian package: no control file in control.tar")
+    if whole:
+        _read_out(source)
+    return found
 
 
-def _usual_control(tar: bytes) -> bytes:
-    """Return the control file where it lies as dpkg-deb packs it, behind the top directory; nothing where it does not."""
+def _usual_control(tar: bytes, source: Iterator[bytes]) -> bytes:
+    """Return the control file where it lies as dpkg-deb packs it, behind the top directory; nothing where it does not.
+
+    ``source`` has what follows ``tar``.
+    """
     at = 512 if tar[:3] == b"./\0" and tar[156:157] == b"5" else 0
     content = at + 512
     header = tar[at:content]
     if header[:10] != b"./control\0" or header[156:157] != b"0" or header[257:262] != b"ustar":
         return b""
     digits = header[124:135]
-    size = int(digits, 8) if digits.isdigit() else 0
-    return tar[content : content + size] if len(tar) >= content + size else b""
+    end = content + (int(digits, 8) if digits.isdigit() else 0)
+    while len(tar) < end <= _CONTROL_LIMIT:
+        piece = next(source, None)
+        if piece is None:
+            return b""
+        tar += piece
+    return tar[content:end] if len(tar) >= end else b""
+
+
+def _read_out(source: Iterator[bytes]) -> None:
+    for _ in source:  # damage behind what is wanted is damage too
+        pass
 
 
 def names(archive: Archive, span: Span, where: str) -> list[bytes]:
@@ -258,6 +286,5 @@ def names(archive: Archive, span: Span, where: str) -> list[bytes]:
     suffix, at, size = span
     source = pieces(archive[at : at + size], suffix, where)
     paths = [name for name, kind, _ in entries(source, where) if kind != b"5"]
-    for _ in source:  # damage behind the last name is damage too
-        pass
+    _read_out(source)
     return paths

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import mmap
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +39,18 @@ class Package(NamedTuple):
     incoming: tuple[Incoming, ...]  # the .deb, or the .dsc first
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Put off Python's search for cycles: indexing makes none, and to look through all that was read takes 5 %."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def content(path: str | Path) -> tuple[bytes | mmap.mmap, os.stat_result]:
     """Return the bytes of ``path`` (mapped when they are many) and its stat(); Error when it can't be read."""
     try:
@@ -62,9 +76,9 @@ def directory(component: str, source: str) -> str:
     return f"pool/{component}/{source[:4] if source.startswith('lib') else source[0]}/{source}"
 
 
-def _place(origin: str, repository: str, proper: str) -> str:
-    """Return where below the repository a file shall lie; one that is in the pool already stays where it is."""
-    return origin[len(repository) :] if origin.startswith(f"{repository}pool/") else proper
+def _in_pool(origin: str, repository: str) -> str:
+    """Return where below the repository a file lies that is in its pool already and stays there, or nothing."""
+    return origin[len(repository) :] if origin.startswith(f"{repository}pool/") else ""
 
 
 def read_deb(origin: str, repository: str, component: str, *, contents: bool = True) -> Package:
@@ -76,10 +90,12 @@ def read_deb(origin: str, repository: str, component: str, *, contents: bool = T
     archive, status = content(origin)
     digest = sha256(archive).hexdigest()
     control_span, data_span = deb.members(archive, origin)
-    found = control.binary(deb.control(archive, control_span, origin), origin)
+    found = control.binary(deb.control(archive, control_span, origin, whole=contents), origin)
     paths = deb.names(archive, data_span, origin) if contents else []
-    name = b"%s_%s_%s.deb" % (found.package, found.version.rpartition(b":")[2], found.architecture)
-    path = _place(origin, repository, f"{directory(component, found.source.decode())}/{name.decode()}")
+    path = _in_pool(origin, repository)
+    if not path:
+        name = b"%s_%s_%s.deb" % (found.package, found.version.rpartition(b":")[2], found.architecture)
+        path = f"{directory(component, found.source.decode())}/{name.decode()}"
     return Package(
         (found.package, found.version, found.architecture),
         control.packages_stanza(found, path, status.st_size, digest),
@@ -97,14 +113,16 @@ def read_dsc(origin: str, repository: str, component: str) -> Package:
     digest = sha256(text).hexdigest()
     upstream = found.version.rpartition(b":")[2].decode()
     proper = directory(component, found.package.decode())
-    path = _place(origin, repository, f"{proper}/{found.package.decode()}_{upstream}.dsc")
+    path = _in_pool(origin, repository) or f"{proper}/{found.package.decode()}_{upstream}.dsc"
     incoming = [Incoming(origin, path, seen(status, digest))]
     for each in found.files:
         part = str(Path(origin).with_name(each.name))
         data, status = content(part)
         if len(data) != each.size or sha256(data).hexdigest() != each.sha256:
             raise Error(f"{part}: not the file that {Path(origin).name} names: size or SHA256 differs")
-        incoming.append(Incoming(part, _place(part, repository, f"{proper}/{each.name}"), seen(status, each.sha256)))
+        incoming.append(
+            Incoming(part, _in_pool(part, repository) or f"{proper}/{each.name}", seen(status, each.sha256))
+        )
     stanza = control.sources_stanza(found, path, len(text), digest)
     return Package((found.package, found.version, b"source"), stanza, b"", b"", [], tuple(incoming))
 

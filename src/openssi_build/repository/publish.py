@@ -83,7 +83,7 @@ def _writing(
     before = os.umask(0o022)  # directories too are for everyone to read: a web server runs as somebody else
     try:
         repo.mkdir(parents=True, exist_ok=True)
-        with files.lock(repo / ".lock", waiting=waiting):
+        with pool.uncollected(), files.lock(repo / ".lock", waiting=waiting):
             yield partial(_Writer, repo, cache, settings, signer, date)
     except OSError as problem:
         place = problem.filename2 or problem.filename or repo
