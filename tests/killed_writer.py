@@ -15,12 +15,12 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "src")]
 
 from gpgsigner import GpgSigner  # noqa: E402
-from repositories import Site  # noqa: E402
+from repositories import SmallRepository  # noqa: E402
 
 _STEPS = {"os.rename", "os.link", "os.symlink", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"}
 
 
-def killed_at(step: int, site: Site, new: list[Path]) -> bool:
+def killed_at(step: int, site: SmallRepository, new: list[Path]) -> bool:
     """Publish ``new`` in a process that kills itself before the step; return False when it came to its end."""
     child = os.fork()
     if child == 0:
@@ -73,7 +73,7 @@ def linked(source: Path, target: Path) -> Path:
 
 def main(base: Path, home: Path) -> None:
     """Make the states and say how many there are."""
-    site = Site(base, Remembering(home), keep=1, valid_for_days=0)
+    site = SmallRepository(base, Remembering(home), keep=1, valid_for_days=0)
     site.publish(site.deb("one"), site.deb("other"))
     site.publish(site.deb("one", "2.0"))
     new = [site.deb("one", "3.0"), site.deb("more", architecture="all")]

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "src")]
 
 from gpgsigner import GpgSigner  # noqa: E402
-from publishing import Site  # noqa: E402
+from publishing import SignedRepository  # noqa: E402
 
 from openssi.errors import Error  # noqa: E402
 from openssi_build import settings  # noqa: E402
@@ -31,7 +31,7 @@ def main(name: str, base: Path, gpg: Path) -> None:
     numbers = {key: int(noted[key]) for key in ("uploads", "wait_s")}
     chosen = settings.Publish(**{**noted, **paths, **numbers})
     (base / name).mkdir()
-    site = Site(base / name, GpgSigner(gpg))
+    site = SignedRepository(base / name, GpgSigner(gpg))
     for number in range(3):
         for attempt in range(10):
             try:

@@ -9,14 +9,14 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "src")]
 
 from gpgsigner import GpgSigner  # noqa: E402
-from repositories import Site  # noqa: E402
+from repositories import SmallRepository  # noqa: E402
 
 from openssi_build import repository  # noqa: E402
 
 
 def main(base: Path, home: Path, name: str, first: int, count: int, size: int) -> None:
     """Publish packages NAME-FIRST and so on, saying who is waited for and what is public."""
-    site = Site(base, GpgSigner(home))
+    site = SmallRepository(base, GpgSigner(home))
     for number in range(first, first + count):
         new = [site.deb(f"{name}-{number}", body=random.Random(number).randbytes(size))]
         snapshot = repository.publish(

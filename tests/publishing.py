@@ -18,37 +18,29 @@ from hashlib import sha256
 from pathlib import Path
 
 from gpgsigner import GpgSigner
+from repositories import SmallRepository
 
 from openssi import run
 from openssi_build import repository, settings
-from openssi_build.bench import pool
 from openssi_build.chroot import Chroot
 from openssi_build.publish import open_target
 from openssi_build.publish.targets import Target
+from openssi_build.repository import release
 
 
-class Site:
+class SignedRepository(SmallRepository):
     """A repository that grows, signed by a key of its own at the present time."""
 
-    def __init__(self, base: Path, signer: GpgSigner | None = None) -> None:
-        self.base = base
-        self.repo = base / "repo"
+    def __init__(self, base: Path, signer: release.Signer | None = None) -> None:
+        super().__init__(base, signer or GpgSigner(base / "gpg"))
         self.settings = settings.Repository()
-        self.signer = signer or GpgSigner(base / "gpg")
         self.keyring = base / "keyring.gpg"
         self.keyring.write_bytes(self.signer.public_keys())
 
     def add(self, name: str, version: str, body: bytes = b"x") -> None:
         """Publish one more package here."""
-        directory = self.base / "new"
-        directory.mkdir(exist_ok=True)
-        path = directory / f"{name}_{version}_amd64.deb"
-        control = (
-            f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: A <a@example.org>\n"
-            f"Section: misc\nDescription: {name} {version}\n In long words.\n"
-        )
-        path.write_bytes(pool.deb(control, {f"usr/share/{name}/data": body}))
-        repository.publish(self.repo, [path], settings=self.settings, cache=self.base / "cache", signer=self.signer)
+        new = [self.deb(name, version, body=body)]
+        repository.publish(self.repo, new, settings=self.settings, cache=self.base / "cache", signer=self.signer)
 
     def add_images(self, version: str) -> None:
         """Publish boot images of ``version`` here."""

@@ -16,8 +16,8 @@ from openssi_build.settings import Repository
 DATE = 1_790_000_000
 
 
-class Site:
-    """A repository in a temporary directory."""
+class SmallRepository:
+    """A repository in a temporary directory, at a time of its own; with a signer that signs nothing unless told otherwise."""
 
     def __init__(self, base: Path, signer: release.Signer | None = None, **settings: object) -> None:
         self.base = base
@@ -41,6 +41,11 @@ class Site:
         )
         path.write_bytes(pool.deb(control, {f"usr/share/{name}/data": body, f"usr/share/{name}/{version}": b""}))
         return path
+
+    def source(self, name: str, version: str, binaries: list[str]) -> Path:
+        directory = self.base / "source" / name
+        directory.mkdir(parents=True)
+        return pool.dsc(name, version, binaries, directory)
 
     def plain(self, path: str) -> str:
         return lzma.decompress((self.repo / f"{path}.xz").read_bytes()).decode()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "src")]
 
-from repositories import Site  # noqa: E402
+from repositories import SmallRepository  # noqa: E402
 
 from openssi import run  # noqa: E402
 from openssi.errors import Error  # noqa: E402
@@ -29,7 +29,7 @@ def attempt(base: Path, room: int) -> bool:
     run.run(["mount", "-t", "tmpfs", "-o", "size=64m", "small", disk])
     try:
         shutil.copytree(base / "published/repo", disk / "repo", symlinks=True)
-        site = Site(base / "published")
+        site = SmallRepository(base / "published")
         site.repo, site.date = disk / "repo", site.date + 10
         status = os.statvfs(disk)
         used = (status.f_blocks - status.f_bfree) * status.f_frsize

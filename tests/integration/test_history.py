@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import needs
-from publishing import Site
+from publishing import SignedRepository
 from rich.console import Console
 
 from openssi import run
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def site(tmp_path: Path) -> SignedRepository:
     """A repository with one 1.0, then 2.0 beside it, then two 1.0."""
     needs("gpg", "gpgv")
     with signing.signer(Settings().signing, tmp_path) as signer:
-        site = Site(tmp_path, signer)  # type: ignore[arg-type]
+        site = SignedRepository(tmp_path, signer)
         site.add("one", "1.0")
         site.add("one", "2.0")
         site.add("two", "1.0")
@@ -43,7 +43,7 @@ def names(repo: Path) -> set[str]:
     return {line.rpartition("/")[2] for line in text.splitlines() if line.startswith("Filename: ")}
 
 
-def test_the_table_says_what_came_with_each_snapshot(site: Site) -> None:
+def test_the_table_says_what_came_with_each_snapshot(site: SignedRepository) -> None:
     heading, *rows = shown(site.repo).splitlines()
     assert heading.split() == ["snapshot", "date", "packages", "changes"]
     assert [row.split()[0] for row in rows] == ["1", "2", "3"]
@@ -52,7 +52,7 @@ def test_the_table_says_what_came_with_each_snapshot(site: Site) -> None:
     assert rows[2].rstrip().endswith("3 + 0 sources  +two 1.0")
 
 
-def test_rollback_publishes_the_older_packages_signed_and_newer(site: Site, tmp_path: Path) -> None:
+def test_rollback_publishes_the_older_packages_signed_and_newer(site: SignedRepository, tmp_path: Path) -> None:
     said: list[str] = []
     snapshot = history.back(tmp_path, site.repo, site.base / "cache", Settings(), 1, say=said.append)
     assert (snapshot.number, snapshot.note, said) == (4, "back to 1", ["snapshot 4 has the packages of 1"])
@@ -66,7 +66,9 @@ def test_rollback_publishes_the_older_packages_signed_and_newer(site: Site, tmp_
     assert "back to 1; -one 2.0, -two 1.0" in last
 
 
-def test_without_a_number_it_goes_to_the_one_before_and_there_and_back_again(site: Site, tmp_path: Path) -> None:
+def test_without_a_number_it_goes_to_the_one_before_and_there_and_back_again(
+    site: SignedRepository, tmp_path: Path
+) -> None:
     def back() -> set[str]:
         history.back(tmp_path, site.repo, site.base / "cache", Settings(), say=lambda _: None)
         return names(site.repo)
@@ -75,7 +77,7 @@ def test_without_a_number_it_goes_to_the_one_before_and_there_and_back_again(sit
     assert back() == {"one_1.0_amd64.deb", "one_2.0_amd64.deb", "two_1.0_amd64.deb"}
 
 
-def test_going_back_to_what_is_public_writes_nothing(site: Site, tmp_path: Path) -> None:
+def test_going_back_to_what_is_public_writes_nothing(site: SignedRepository, tmp_path: Path) -> None:
     said: list[str] = []
     before = (site.repo / "dists/trixie/InRelease").stat()
     snapshot = history.back(tmp_path, site.repo, site.base / "cache", Settings(), 3, say=said.append)
@@ -84,7 +86,7 @@ def test_going_back_to_what_is_public_writes_nothing(site: Site, tmp_path: Path)
     assert (site.repo / "dists/trixie/InRelease").stat() == before
 
 
-def test_an_unknown_snapshot_is_refused_with_those_that_are_there(site: Site, tmp_path: Path) -> None:
+def test_an_unknown_snapshot_is_refused_with_those_that_are_there(site: SignedRepository, tmp_path: Path) -> None:
     with pytest.raises(Error, match=r"snapshots/9: no such snapshot \(there are: 1, 2, 3\)"):
         history.back(tmp_path, site.repo, site.base / "cache", Settings(), 9)
 
@@ -97,7 +99,7 @@ def test_where_nothing_is_published_the_remedy_is_named(tmp_path: Path) -> None:
 
 def test_a_repository_of_one_publish_has_nothing_before_it(tmp_path: Path) -> None:
     needs("gpg")
-    site = Site(tmp_path)
+    site = SignedRepository(tmp_path)
     site.add("one", "1.0")
     with pytest.raises(Error, match=r"no snapshot has other packages than the public one"):
         history.before(site.repo)

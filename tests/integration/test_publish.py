@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import pytest
 from conftest import needs
 from gpgsigner import GpgSigner
-from publishing import Client, End, Proxy, Site, object_server, ssh_server, web_server
+from publishing import Client, End, Proxy, SignedRepository, object_server, ssh_server, web_server
 
 from openssi import run
 from openssi.errors import Error
@@ -38,8 +38,8 @@ def signer(tmp_path_factory: pytest.TempPathFactory) -> GpgSigner:
 
 
 @pytest.fixture
-def site(tmp_path: Path, signer: GpgSigner) -> Site:
-    return Site(tmp_path, signer)
+def site(tmp_path: Path, signer: GpgSigner) -> SignedRepository:
+    return SignedRepository(tmp_path, signer)
 
 
 @pytest.fixture(params=KINDS)
@@ -58,7 +58,7 @@ def end(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
             yield End(chosen, f"{chosen.endpoint}/{chosen.to.removeprefix('s3://')}")
 
 
-def bring(site: Site, end: End, **options: object) -> Result:
+def bring(site: SignedRepository, end: End, **options: object) -> Result:
     with end.open() as target:
         return publish(site.repo, target, site.settings, **options)  # type: ignore[arg-type]
 
@@ -68,7 +68,7 @@ def noise(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
-def test_a_client_that_updates_all_the_time_sees_no_error(end: End, site: Site, cache: Path) -> None:
+def test_a_client_that_updates_all_the_time_sees_no_error(end: End, site: SignedRepository, cache: Path) -> None:
     site.add("probe", "1.0")
     site.add("other", "1:2.0+b1~rc1")
     bring(site, end)
@@ -88,7 +88,7 @@ def test_a_client_that_updates_all_the_time_sees_no_error(end: End, site: Site, 
         session.run(["sh", "-c", "cd /tmp && apt-get -qq download more6 other"], network=True)
 
 
-def test_the_second_time_nothing_is_uploaded_and_a_dry_run_writes_nothing(end: End, site: Site) -> None:
+def test_the_second_time_nothing_is_uploaded_and_a_dry_run_writes_nothing(end: End, site: SignedRepository) -> None:
     site.add("probe", "1.0")
     would = bring(site, end, dry_run=True)
     with end.open() as target:
@@ -100,7 +100,7 @@ def test_the_second_time_nothing_is_uploaded_and_a_dry_run_writes_nothing(end: E
     assert (again.uploads, again.kept) == ([], len(first.uploads))
 
 
-def test_what_the_tree_drops_stays_until_no_client_can_name_it(end: End, site: Site) -> None:
+def test_what_the_tree_drops_stays_until_no_client_can_name_it(end: End, site: SignedRepository) -> None:
     site.settings = replace(site.settings, keep=1, by_hash_generations=3, snapshots=1, valid_for_days=1)
     for number in range(1, 4):
         site.add("probe", f"{number}.0")
@@ -124,12 +124,12 @@ def test_what_the_tree_drops_stays_until_no_client_can_name_it(end: End, site: S
 
 
 def test_a_publisher_that_does_not_descend_from_what_is_there_is_refused_and_pull_helps(
-    end: End, site: Site, tmp_path: Path, signer: GpgSigner
+    end: End, site: SignedRepository, tmp_path: Path, signer: GpgSigner
 ) -> None:
     site.add("probe", "1.0")
     bring(site, end)
     (tmp_path / "b").mkdir()
-    other = Site(tmp_path / "b", signer)
+    other = SignedRepository(tmp_path / "b", signer)
     other.add("later", "1.0")
     with pytest.raises(Error, match=r"does not descend from \(inv pull --from "):
         bring(other, end)
@@ -148,7 +148,7 @@ def test_a_publisher_that_does_not_descend_from_what_is_there_is_refused_and_pul
         assert pull(other.repo, target, other.settings, other.keyring).startswith("this tree descends")
 
 
-def test_pull_believes_no_package_and_no_key_but_ours(end: End, site: Site, tmp_path: Path) -> None:
+def test_pull_believes_no_package_and_no_key_but_ours(end: End, site: SignedRepository, tmp_path: Path) -> None:
     site.add("probe", "1.0", b"good")
     bring(site, end)
     stranger = GpgSigner(tmp_path / "stranger")
@@ -164,7 +164,7 @@ def test_pull_believes_no_package_and_no_key_but_ours(end: End, site: Site, tmp_
     assert not mine.exists()
 
 
-def test_boot_images_go_along_and_come_back_by_pull(end: End, site: Site, tmp_path: Path) -> None:
+def test_boot_images_go_along_and_come_back_by_pull(end: End, site: SignedRepository, tmp_path: Path) -> None:
     site.add("probe", "1.0")
     for version in ("6.12-1", "6.12-2"):
         site.add_images(version)
@@ -200,7 +200,7 @@ class Tampering:
                 self.inner.write(item.path, bytes(item.size))
 
 
-def test_a_byte_that_changed_on_the_way_never_becomes_public(end: End, site: Site) -> None:
+def test_a_byte_that_changed_on_the_way_never_becomes_public(end: End, site: SignedRepository) -> None:
     site.add("probe", "1.0")
     with end.open() as target, pytest.raises(Error, match=r"probe_1.0_amd64.deb has other bytes there"):
         publish(site.repo, Tampering(target), site.settings)  # type: ignore[arg-type]
@@ -212,7 +212,7 @@ def test_a_byte_that_changed_on_the_way_never_becomes_public(end: End, site: Sit
 
 @pytest.mark.parametrize("end", ["ssh", "s3"], indirect=True)
 def test_a_connection_that_is_cut_leaves_the_old_repository_and_the_next_run_goes_on(
-    end: End, site: Site, cache: Path
+    end: End, site: SignedRepository, cache: Path
 ) -> None:
     site.add("probe", "1.0")
     bring(site, end)
@@ -252,7 +252,7 @@ def test_a_connection_that_is_cut_leaves_the_old_repository_and_the_next_run_goe
 
 @pytest.mark.parametrize("kind", ["directory", "ssh"])
 def test_a_full_disk_leaves_the_old_repository_and_with_more_room_it_goes_on(
-    kind: str, site: Site, tmp_path: Path, root: Path
+    kind: str, site: SignedRepository, tmp_path: Path, root: Path
 ) -> None:
     needs("unshare", *(["sshd", "rsync"] if kind == "ssh" else []))
     site.add("probe", "1.0")
@@ -266,7 +266,7 @@ def test_a_full_disk_leaves_the_old_repository_and_with_more_room_it_goes_on(
 
 
 def test_two_publishers_at_a_time_lose_no_package(
-    end: End, site: Site, tmp_path: Path, root: Path, signer: GpgSigner
+    end: End, site: SignedRepository, tmp_path: Path, root: Path, signer: GpgSigner
 ) -> None:
     site.add("probe", "1.0")
     bring(site, end)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import needs
 from gpgsigner import GpgSigner
-from repositories import Site
+from repositories import SmallRepository
 
 from openssi import run
 from openssi.errors import Error
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+def site(tmp_path: Path) -> SmallRepository:
+    return SmallRepository(tmp_path)
 
 
-def test_release_lists_every_index_with_its_plain_form_and_by_hash_has_it(site: Site) -> None:
+def test_release_lists_every_index_with_its_plain_form_and_by_hash_has_it(site: SmallRepository) -> None:
     site.publish(site.deb("one"), site.deb("two", architecture="all"))
     for top in (site.repo / "dists/trixie", site.repo):
         listed = release.listed((top / "InRelease").read_bytes())
@@ -35,7 +35,7 @@ def test_release_lists_every_index_with_its_plain_form_and_by_hash_has_it(site: 
                 assert len(plain) == listed[name.removesuffix(".xz")].size
 
 
-def test_two_publishes_in_one_second_are_two_files_to_a_client_that_asks_by_date(site: Site) -> None:
+def test_two_publishes_in_one_second_are_two_files_to_a_client_that_asks_by_date(site: SmallRepository) -> None:
     dates = []
     for name in ("one", "two", "three"):
         site.publish(site.deb(name))
@@ -44,14 +44,14 @@ def test_two_publishes_in_one_second_are_two_files_to_a_client_that_asks_by_date
     assert all(first < second for first, second in zip(dates[0], dates[2], strict=True))
 
 
-def test_xz_programs_read_what_we_write(site: Site) -> None:
+def test_xz_programs_read_what_we_write(site: SmallRepository) -> None:
     needs("xz")
     site.publish(site.deb("one"))
     for path in site.repo.rglob("*.xz"):
         assert run.output(["xz", "--decompress", "--stdout", path]) == lzma.decompress(path.read_bytes())
 
 
-def test_nothing_new_rewrites_not_one_byte(site: Site) -> None:
+def test_nothing_new_rewrites_not_one_byte(site: SmallRepository) -> None:
     new = [site.deb("one"), site.deb("two")]
     first = site.publish(*new)
 
@@ -64,7 +64,7 @@ def test_nothing_new_rewrites_not_one_byte(site: Site) -> None:
     assert (again.number, again.new, state()) == (first.number, False, before)
 
 
-def test_the_same_version_with_other_bytes_is_refused_naming_both(site: Site) -> None:
+def test_the_same_version_with_other_bytes_is_refused_naming_both(site: SmallRepository) -> None:
     site.publish(site.deb("one", body=b"a"))
     other = site.deb("one", body=b"b")
     with pytest.raises(Error, match=rf"{other}: one 1.0 amd64 .* but the published pool/main/o/one/one_1.0_amd64.deb"):
@@ -72,7 +72,7 @@ def test_the_same_version_with_other_bytes_is_refused_naming_both(site: Site) ->
     assert repository.newest(site.repo).number == 1  # type: ignore[union-attr]
 
 
-def test_a_corrupt_deb_is_named_and_nothing_is_published(site: Site) -> None:
+def test_a_corrupt_deb_is_named_and_nothing_is_published(site: SmallRepository) -> None:
     site.publish(site.deb("one"))
     bad = site.deb("two")
     bad.write_bytes(bad.read_bytes()[:-100])
@@ -83,7 +83,7 @@ def test_a_corrupt_deb_is_named_and_nothing_is_published(site: Site) -> None:
 
 def test_signatures_are_good_and_the_key_is_named(tmp_path: Path) -> None:
     needs("gpg", "gpgv")
-    site = Site(tmp_path, GpgSigner(tmp_path / "gpg"))
+    site = SmallRepository(tmp_path, GpgSigner(tmp_path / "gpg"))
     site.publish(site.deb("one"))
     keyring = tmp_path / "keyring.gpg"
     keyring.write_bytes(site.signer.public_keys())

@@ -14,7 +14,7 @@ import zstandard
 from conftest import needs
 from debian.deb822 import Deb822
 from gpgsigner import GpgSigner
-from repositories import DATE, Site
+from repositories import DATE, SmallRepository
 
 from openssi import run
 from openssi.errors import Error
@@ -36,7 +36,7 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {"xz": lzma.decompress, "gz": gzip.
 
 
 def test_every_form_that_is_configured_holds_what_release_lists(tmp_path: Path) -> None:
-    site = Site(tmp_path, compress=tuple(FORMS))
+    site = SmallRepository(tmp_path, compress=tuple(FORMS))
     pool.generate(tmp_path / "made", 60)
     site.publish(*pool.debs(tmp_path / "made/pool"))
     listed = release.listed((site.repo / "dists/trixie/Release").read_bytes())
@@ -51,16 +51,16 @@ def test_every_form_that_is_configured_holds_what_release_lists(tmp_path: Path) 
 
 
 def test_one_form_alone_leaves_no_other(tmp_path: Path) -> None:
-    site = Site(tmp_path, compress=("zst",))
+    site = SmallRepository(tmp_path, compress=("zst",))
     site.publish(site.deb("one"))
     forms = {path.suffix for path in site.repo.rglob("*") if path.name.startswith(("Packages", "Contents", "Sources"))}
     assert forms == {".zst"}
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Site:
+def made(tmp_path: Path) -> SmallRepository:
     """A repository of a generated pool, in two publishes."""
-    site = Site(tmp_path)
+    site = SmallRepository(tmp_path)
     pool.generate(tmp_path / "made", 150)
     packages = list(pool.debs(tmp_path / "made/pool"))
     site.publish(*packages[::2])
@@ -68,7 +68,7 @@ def made(tmp_path: Path) -> Site:
     return site
 
 
-def test_packages_say_what_apt_ftparchive_says(made: Site) -> None:
+def test_packages_say_what_apt_ftparchive_says(made: SmallRepository) -> None:
     needs("apt-ftparchive")
     theirs = run.output(["apt-ftparchive", "--arch", "amd64", "packages", "pool"], cwd=made.repo)
 
@@ -94,7 +94,7 @@ def test_packages_say_what_apt_ftparchive_says(made: Site) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])
-def test_contents_say_what_apt_ftparchive_says(architecture: str, made: Site) -> None:
+def test_contents_say_what_apt_ftparchive_says(architecture: str, made: SmallRepository) -> None:
     needs("apt-ftparchive")
     theirs = run.output(["apt-ftparchive", "--arch", architecture, "contents", "pool"], cwd=made.repo).decode()
 
@@ -111,7 +111,7 @@ def test_contents_say_what_apt_ftparchive_says(architecture: str, made: Site) ->
     assert {line.rsplit(None, 1)[1] for line in made.plain("dists/trixie/main/Contents-all").splitlines()} <= sections
 
 
-def test_sources_name_every_file_with_its_hash(made: Site) -> None:
+def test_sources_name_every_file_with_its_hash(made: SmallRepository) -> None:
     sources = list(Deb822.iter_paragraphs(made.plain("dists/trixie/main/source/Sources"), use_apt_pkg=False))
     assert len(sources) > 1
     for each in sources:
@@ -122,15 +122,15 @@ def test_sources_name_every_file_with_its_hash(made: Site) -> None:
             assert (len(content), sha256(content).hexdigest()) == (int(size), digest)
 
 
-def test_adding_in_steps_gives_the_same_bytes_as_all_at_once(made: Site, tmp_path: Path) -> None:
-    other = Site(tmp_path / "other")
+def test_adding_in_steps_gives_the_same_bytes_as_all_at_once(made: SmallRepository, tmp_path: Path) -> None:
+    other = SmallRepository(tmp_path / "other")
     other.publish(*pool.debs(tmp_path / "made/pool"))
     for path in other.repo.rglob("*.xz"):
         if "snapshots" not in path.parts and "by-hash" not in path.parts and "pool" not in path.parts:
             assert path.read_bytes() == (made.repo / path.relative_to(other.repo)).read_bytes(), path
 
 
-def test_without_its_cache_the_next_publish_goes_on_from_the_tree(made: Site, tmp_path: Path) -> None:
+def test_without_its_cache_the_next_publish_goes_on_from_the_tree(made: SmallRepository, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "cache")
     before = made.plain("Packages")
     made.publish(made.deb("aaa"))
@@ -146,7 +146,7 @@ def test_two_runs_with_source_date_epoch_are_byte_for_byte_the_same(
     signer = GpgSigner(tmp_path / "gpg")
     trees = []
     for name in ("first", "second"):
-        site = Site(tmp_path / name, signer)
+        site = SmallRepository(tmp_path / name, signer)
         for new in ([site.deb("one"), site.deb("two", architecture="all")], [site.deb("one", "2.0")]):
             repository.publish(site.repo, new, settings=site.settings, cache=site.base / "cache", signer=signer)
         found = (path for path in site.repo.rglob("*") if path.is_file() and path.name != ".lock")
@@ -169,7 +169,7 @@ def test_two_runs_with_source_date_epoch_are_byte_for_byte_the_same(
 def test_a_damaged_deb_is_named_and_nothing_is_published(
     damage: Callable[[bytes], bytes], said: str, tmp_path: Path
 ) -> None:
-    site = Site(tmp_path)
+    site = SmallRepository(tmp_path)
     site.publish(site.deb("one"))
     bad = site.deb("two", body=bytes(range(256)) * 9)
     bad.write_bytes(damage(bad.read_bytes()))
@@ -181,7 +181,7 @@ def test_a_damaged_deb_is_named_and_nothing_is_published(
 
 
 def test_a_deb_in_the_pool_that_was_changed_since_is_named(tmp_path: Path) -> None:
-    site = Site(tmp_path)
+    site = SmallRepository(tmp_path)
     site.publish(site.deb("one"))
     [published] = site.repo.glob("pool/**/*.deb")
     published.write_bytes(published.read_bytes()[:-1] + b"?")
@@ -191,7 +191,7 @@ def test_a_deb_in_the_pool_that_was_changed_since_is_named(tmp_path: Path) -> No
 
 
 def test_two_files_of_one_version_in_one_call_are_refused_naming_both(tmp_path: Path) -> None:
-    site = Site(tmp_path)
+    site = SmallRepository(tmp_path)
     one = site.deb("one", body=b"a").rename(tmp_path / "mine.deb")
     other = site.deb("one", body=b"b")
     with pytest.raises(Error, match=f"{other}: one 1.0 amd64 .* but {one} is the same version"):
@@ -200,7 +200,7 @@ def test_two_files_of_one_version_in_one_call_are_refused_naming_both(tmp_path: 
 
 
 def test_nothing_goes_that_a_release_in_someones_cache_names(tmp_path: Path) -> None:
-    site = Site(tmp_path, keep=1, snapshots=1, by_hash_generations=3, valid_for_days=7)
+    site = SmallRepository(tmp_path, keep=1, snapshots=1, by_hash_generations=3, valid_for_days=7)
     published: list[tuple[int, dict[str, release.Index], set[str]]] = []  # date, indexes and pool files of each Release
     gone = 0
     for step in range(24):
@@ -224,7 +224,7 @@ def test_nothing_goes_that_a_release_in_someones_cache_names(tmp_path: Path) -> 
 
 
 def test_what_was_replaced_within_a_day_stays_by_hash(tmp_path: Path) -> None:
-    site = Site(tmp_path, by_hash_generations=3)
+    site = SmallRepository(tmp_path, by_hash_generations=3)
     sizes = []
     for step in range(8):
         site.date = DATE + step * 3600

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from conftest import needs
-from repositories import DATE, Site
+from repositories import DATE, SmallRepository
 
 from openssi_build import repository, signing, site
-from openssi_build.bench import pool
 from openssi_build.settings import Repository, Signing
 
 pytestmark = pytest.mark.integration
@@ -32,13 +31,10 @@ def test_the_whole_tree_is_the_same_in_another_place_order_and_umask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs("gpg")
-    made = Site(tmp_path)
+    made = SmallRepository(tmp_path)
     first = [made.deb("one"), made.deb("two", architecture="all"), made.deb("three", "1:2.0~rc1")]
     second = [made.deb("one", "2.0"), made.deb("four")]
-    source = tmp_path / "source"
-    source.mkdir()
-    pool.dsc("three", "2.0~rc1", ["three"], source)
-    first += sorted(source.glob("*.dsc"))
+    first.append(made.source("three", "2.0~rc1", ["three"]))
     settings = Repository(compress=("xz", "gz", "zst"))
     trees = []
     for number, place in enumerate(("here", "some/where/else")):

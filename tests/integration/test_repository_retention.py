@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from repositories import DATE, Site
+from repositories import DATE, SmallRepository
 
 from openssi_build import repository
 from openssi_build.repository import release
@@ -33,14 +33,14 @@ def named(repo: Path) -> tuple[set[str], set[str]]:
     return indexes, packages
 
 
-def at(site: Site, date: int, *new: Path) -> None:
+def at(site: SmallRepository, date: int, *new: Path) -> None:
     site.date = date - 1
     site.publish(*new)
 
 
 @pytest.mark.parametrize("days", [30, 0])
 def test_no_package_goes_that_a_release_names_which_a_client_may_still_have(tmp_path: Path, days: int) -> None:
-    site = Site(tmp_path, keep=1, snapshots=2, valid_for_days=days)
+    site = SmallRepository(tmp_path, keep=1, snapshots=2, valid_for_days=days)
     cached: list[tuple[int, set[str]]] = []  # what each Release names, and until when a client goes by it
     gone = 0
     for number in range(15):
@@ -60,7 +60,7 @@ def test_no_package_goes_that_a_release_names_which_a_client_may_still_have(tmp_
 
 
 def test_index_files_stay_for_a_day_and_at_least_so_many_generations(tmp_path: Path) -> None:
-    site = Site(tmp_path, by_hash_generations=3)
+    site = SmallRepository(tmp_path, by_hash_generations=3)
     every: list[set[str]] = []
 
     def there(indexes: set[str]) -> bool:
@@ -77,7 +77,7 @@ def test_index_files_stay_for_a_day_and_at_least_so_many_generations(tmp_path: P
 
 
 def test_a_rollback_finds_the_packages_of_every_snapshot_that_is_listed(tmp_path: Path) -> None:
-    site = Site(tmp_path, keep=1, snapshots=3)
+    site = SmallRepository(tmp_path, keep=1, snapshots=3)
     for number in range(7):
         at(site, DATE + 20 * number * DAY, site.deb("one", f"{number}.0"))
     numbers = [each.number for each in repository.every(site.repo)]

@@ -15,7 +15,7 @@ import pytest
 from conftest import needs
 from gpgsigner import GpgSigner
 from publishing import Client, web_server
-from repositories import Site
+from repositories import SmallRepository
 
 from openssi import files, run
 from openssi_build import chroot, repository, verify
@@ -39,14 +39,16 @@ class AsApt(trees.Directory):
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def site(tmp_path: Path) -> SmallRepository:
     needs("gpg")
-    made = Site(tmp_path, GpgSigner(tmp_path / "gpg"))
+    made = SmallRepository(tmp_path, GpgSigner(tmp_path / "gpg"))
     (tmp_path / "keyring.gpg").write_bytes(made.signer.public_keys())
     return made
 
 
-def writer(root: Path, site: Site, name: str, first: int, count: int, size: int = 10) -> tuple[Popen[bytes], Path]:
+def writer(
+    root: Path, site: SmallRepository, name: str, first: int, count: int, size: int = 10
+) -> tuple[Popen[bytes], Path]:
     log = site.base / f"{name}-{first}.log"
     words = (name, str(first), str(count), str(size))
     argv: list[str | Path] = [sys.executable, root / "tests/one_writer.py", site.base, site.base / "gpg", *words]
@@ -65,7 +67,7 @@ def names(repo: Path) -> set[str]:
     return {path.name.partition("_")[0] for path in repo.glob("pool/**/*.deb")}
 
 
-def test_a_second_writer_waits_and_is_told_who_holds_the_lock(site: Site, root: Path) -> None:
+def test_a_second_writer_waits_and_is_told_who_holds_the_lock(site: SmallRepository, root: Path) -> None:
     with files.lock(site.repo / ".lock"):
         process, log = writer(root, site, "late", 1, 1)
         try:
@@ -78,7 +80,7 @@ def test_a_second_writer_waits_and_is_told_who_holds_the_lock(site: Site, root: 
     assert names(site.repo) == {"late-1"}
 
 
-def test_writers_side_by_side_lose_nothing(site: Site, root: Path) -> None:
+def test_writers_side_by_side_lose_nothing(site: SmallRepository, root: Path) -> None:
     both = [writer(root, site, name, 0, 4) for name in ("alpha", "beta")]
     try:
         assert [process.wait(timeout=300) for process, _ in both] == [0, 0], [log.read_text() for _, log in both]
@@ -91,7 +93,7 @@ def test_writers_side_by_side_lose_nothing(site: Site, root: Path) -> None:
     assert names(site.repo) == {f"{name}-{number}" for name in ("alpha", "beta") for number in range(4)}
 
 
-def test_a_writer_killed_at_any_moment_leaves_what_apt_accepts(site: Site, root: Path, cache: Path) -> None:
+def test_a_writer_killed_at_any_moment_leaves_what_apt_accepts(site: SmallRepository, root: Path, cache: Path) -> None:
     process, log = writer(root, site, "probe", 0, 1)
     assert process.wait(timeout=300) == 0, log.read_text()
     chance = random.Random(7)
@@ -122,7 +124,7 @@ def test_a_writer_killed_at_any_moment_leaves_what_apt_accepts(site: Site, root:
     assert names(site.repo) == set(indexed), "a file in the pool that no index names"
 
 
-def test_a_reader_in_a_loop_sees_no_error_during_a_hundred_publishes(site: Site, cache: Path) -> None:
+def test_a_reader_in_a_loop_sees_no_error_during_a_hundred_publishes(site: SmallRepository, cache: Path) -> None:
     site.settings = Repository()
     version = 0
 
@@ -146,7 +148,7 @@ def test_a_reader_in_a_loop_sees_no_error_during_a_hundred_publishes(site: Site,
 
 def test_a_full_disk_publishes_nothing_by_half(tmp_path: Path, root: Path) -> None:
     needs("unshare")
-    site = Site(tmp_path / "published")
+    site = SmallRepository(tmp_path / "published")
     site.publish(site.deb("one"))
     # In a mount namespace of its own, where a small filesystem can be mounted without touching the machine.
     namespace = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from repositories import Site
+from repositories import SmallRepository
 
 from openssi_build import site
 from openssi_build.settings import Repository
@@ -28,13 +28,13 @@ class Elements(html.parser.HTMLParser):
 
 
 @pytest.fixture
-def published(tmp_path: Path) -> Site:
-    made = Site(tmp_path)
+def published(tmp_path: Path) -> SmallRepository:
+    made = SmallRepository(tmp_path)
     made.publish(made.deb("two", "1.9"), made.deb("two", "1.10"), made.deb("one", architecture="all"))
     return made
 
 
-def test_the_page_lists_packages_by_name_and_newest_version_first(published: Site) -> None:
+def test_the_page_lists_packages_by_name_and_newest_version_first(published: SmallRepository) -> None:
     rows = site.rows(published.repo, published.settings)
     assert [(row.name, row.version, row.architecture) for row in rows] == [
         ("one", "1.0", "all"),
@@ -44,7 +44,7 @@ def test_the_page_lists_packages_by_name_and_newest_version_first(published: Sit
     assert all((published.repo / row.path).is_file() for row in rows)
 
 
-def test_what_the_page_offers_lies_beside_it_and_is_written_once(published: Site) -> None:
+def test_what_the_page_offers_lies_beside_it_and_is_written_once(published: SmallRepository) -> None:
     snapshot = published.publish()
     settings = replace(published.settings, uri="http://cluster.example.org/ssi/", description="<b>Ours</b>")
     site.write(published.repo, snapshot, settings, b"")
@@ -62,12 +62,12 @@ def test_what_the_page_offers_lies_beside_it_and_is_written_once(published: Site
     assert (published.repo / site.PAGE).stat().st_ino == before.st_ino
 
 
-def test_without_an_address_the_page_says_what_to_put(published: Site) -> None:
+def test_without_an_address_the_page_says_what_to_put(published: SmallRepository) -> None:
     text = site.page(published.repo, published.publish(), Repository(), b"")
     assert "built without its public address" in text
 
 
-def test_every_link_leads_to_a_file_and_nothing_comes_from_elsewhere(published: Site) -> None:
+def test_every_link_leads_to_a_file_and_nothing_comes_from_elsewhere(published: SmallRepository) -> None:
     snapshot = published.publish(published.deb("three", "1:2.0~rc1+b1"))
     settings = replace(published.settings, mirror="http://mirror.example.net/debian")
     site.write(published.repo, snapshot, settings, b"")
