@@ -18,14 +18,15 @@ PREFERENCES = "openssi.pref"
 
 
 class Row(NamedTuple):
-    """A package on the page."""
+    """A binary or source package on the page."""
 
     name: str
     version: str
-    architecture: str
-    size: str
-    about: str
-    path: str
+    architecture: str  # or ``source``
+    size: str  # of a source: of all its files
+    about: str  # of a source: nothing
+    path: str  # of the .deb or the .dsc
+    source: str  # the name of its source package
 
 
 def size(count: float) -> str:
@@ -37,20 +38,22 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def rows(repo: Path, settings: Repository) -> list[Row]:
-    """Return the packages that are published, by name, newest version first."""
+def rows(repo: Path, index: str = "Packages") -> list[Row]:
+    """Return the packages that are published, or with ``Sources`` the source packages, by name, newest version first."""
     found = []
-    for stanza in reversed(tables.listing(repo, settings)):
-        name, version, architecture, about = (
-            control.value(stanza, field).decode() for field in (b"Package", b"Version", b"Architecture", b"Description")
-        )
-        [(path, count, _)] = control.files(stanza)
-        found.append(Row(name, version, architecture, size(count), about, path))
+    for stanza in reversed(tables.listing(repo, index)):
+        name, version, architecture = (part.decode() for part in control.identity(stanza))
+        about, source = (control.value(stanza, field).decode() for field in (b"Description", b"Source"))
+        listed = control.files(stanza)
+        count = size(sum(each for _, each, _ in listed))
+        found.append(Row(name, version, architecture, count, about, listed[0][0], source.partition(" ")[0] or name))
     return sorted(found, key=lambda row: row.name)  # of one name the order stays: the index has the oldest first
 
 
 def page(repo: Path, snapshot: Snapshot, settings: Repository, keys: bytes) -> str:
     """Return the page of the published ``snapshot``: the same for the same snapshot, settings and keys."""
+    packages, sources = rows(repo), rows(repo, "Sources")
+    here = {row.name for row in sources}
     environment = Environment(
         loader=FileSystemLoader(archive.TEMPLATES),
         undefined=StrictUndefined,
@@ -61,6 +64,7 @@ def page(repo: Path, snapshot: Snapshot, settings: Repository, keys: bytes) -> s
         label=settings.label,
         description=settings.description,
         suite=settings.suite,
+        component=settings.component,
         uri=settings.uri.rstrip("/") if settings.uri else None,
         keyring=archive.KEYRING,
         keyring_name=Path(archive.KEYRING).name,
@@ -69,8 +73,9 @@ def page(repo: Path, snapshot: Snapshot, settings: Repository, keys: bytes) -> s
         fingerprints=[" ".join(each[at : at + 4] for at in range(0, 40, 4)) for each in release.fingerprints(keys)],
         date=release.rfc2822(snapshot.date),
         number=snapshot.number,
-        sources=snapshot.sources,
-        packages=rows(repo, settings),
+        sources=sources,
+        packages=packages,
+        without_source=sorted({row.name for row in packages if row.source not in here}),
     )
 
 

@@ -35,13 +35,26 @@ def published(tmp_path: Path) -> SmallRepository:
 
 
 def test_the_page_lists_packages_by_name_and_newest_version_first(published: SmallRepository) -> None:
-    rows = site.rows(published.repo, published.settings)
+    rows = site.rows(published.repo)
     assert [(row.name, row.version, row.architecture) for row in rows] == [
         ("one", "1.0", "all"),
         ("two", "1.10", "amd64"),
         ("two", "1.9", "amd64"),
     ]
     assert all((published.repo / row.path).is_file() for row in rows)
+
+
+def test_the_page_lists_sources_and_says_how_to_take_them(published: SmallRepository) -> None:
+    source = published.source("two", "1.10-1", ["two"])
+    text = site.page(published.repo, published.publish(source), published.settings, b"")
+    [row] = site.rows(published.repo, "Sources")
+    total = sum(path.stat().st_size for path in source.parent.iterdir())
+    assert (row.name, row.version, row.architecture, row.size) == ("two", "1.10-1", "source", site.size(total))
+    assert f'href="{row.path}"' in text
+    assert row.path.endswith("/two_1.10-1.dsc")
+    assert "3 packages, 1 source." in text
+    assert "deb-src [signed-by=/usr/share/keyrings/openssi-archive-keyring.gpg] ADDRESS trixie main</pre>" in text
+    assert "whose source is in Debian: one.</p>" in text
 
 
 def test_what_the_page_offers_lies_beside_it_and_is_written_once(published: SmallRepository) -> None:

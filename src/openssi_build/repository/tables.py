@@ -147,13 +147,13 @@ def _plain(directory: Path, path: str, listed: Mapping[str, release.Index]) -> b
     return b""
 
 
-def listing(directory: Path, settings: Repository) -> list[bytes]:
-    """Return the stanzas of all binary packages that are published in ``directory``, those of a name oldest first."""
+def listing(directory: Path, index: str) -> list[bytes]:
+    """Return the stanzas of the index ``Packages`` or ``Sources`` at the top of ``directory``, those of a name oldest first."""
     try:
         listed = release.listed((directory / "Release").read_bytes())
     except FileNotFoundError:
         return []
-    return STANZAS.split(_plain(directory, "Packages", listed))
+    return STANZAS.split(_plain(directory, index, listed))
 
 
 def _members(packed: bytes) -> Iterator[bytes]:
