@@ -1,4 +1,4 @@
-"""What lies beside the indexes for people: the page, and the files that it tells them to take."""
+"""What lies beside the indexes: for people the page and the files that it tells them to take, and a list of the snapshots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from openssi import files
 from openssi_build import archive
-from openssi_build.repository import Snapshot, control, release, tables
+from openssi_build.repository import Snapshot, control, release, snapshots, tables
 from openssi_build.settings import Repository
 
 PAGE = "index.html"
@@ -80,8 +80,9 @@ def page(repo: Path, snapshot: Snapshot, settings: Repository, keys: bytes) -> s
 
 
 def write(repo: Path, snapshot: Snapshot, settings: Repository, keys: bytes) -> None:
-    """Bring the page and what it offers up to the published ``snapshot``; what is right already is left alone."""
+    """Bring what lies beside the indexes up to the published ``snapshot``; what is right already is left alone."""
     files.write_if_changed(repo / Path(archive.KEYRING).name, keys)
     files.write_if_changed(repo / SOURCES, archive.sources(settings))
     files.write_if_changed(repo / PREFERENCES, archive.preferences(settings))
+    files.write_if_changed(repo / snapshots.LIST, snapshots.listing(repo))
     files.write_if_changed(repo / PAGE, page(repo, snapshot, settings, keys))

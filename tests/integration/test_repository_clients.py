@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,9 @@ from conftest import needs
 from gpgsigner import GpgSigner, PlainSigner
 
 from openssi.errors import Error
-from openssi_build import archive, chroot, keys, repository, settings, signing, verify
+from openssi_build import archive, chroot, keys, repository, settings, signing, site, verify
 from openssi_build.bench import pool
+from openssi_build.repository import Snapshot
 from openssi_build.verify import kept, trees, web
 from openssi_build.verify.clients import Client
 
@@ -263,7 +267,7 @@ def test_verify_sees_with_real_apt_that_the_pin_does_not_hold(root: Path, cache:
     [
         ("pool/main/o/one/one_1.0_amd64.deb", "gone, but the Release of snapshot 1 names it"),
         ("by-hash/SHA256/*", "gone, but the Release of snapshot 1 names it"),
-        ("snapshots/1/Packages.xz", "No such file"),
+        ("snapshots/1/Packages.xz", "snapshots/1/Packages.xz: gone"),
     ],
 )
 def test_verify_misses_what_a_client_may_still_ask_for(gone: str, fault: str, tmp_path: Path) -> None:
@@ -273,16 +277,66 @@ def test_verify_misses_what_a_client_may_still_ask_for(gone: str, fault: str, tm
         new = [package(tmp_path, "one", version)]
         repository.publish(tmp_path / "repo", new, settings=wanted, cache=tmp_path, signer=signer)
     top = tmp_path / "repo"
-    assert kept.faults(top) == []
+    tree = trees.tree(str(top))
+    assert kept.numbers(tree) == [1, 2]
+    assert kept.faults(tree, [1, 2]) == []
     now = {path.resolve() for path in top.glob("*.xz")}
     inodes = {path.stat().st_ino for path in now}
     doomed = [path for path in top.glob(gone) if path.stat().st_ino not in inodes]
     assert doomed
     for path in doomed:
         path.unlink()
-    assert any(fault in each for each in kept.faults(top)), kept.faults(top)
+    assert any(fault in each for each in kept.faults(tree, [1, 2])), kept.faults(tree, [1, 2])
     # Nobody goes by a Release that is past its time.
-    assert kept.faults(top, now=time.time() + 40 * 86400) == []
+    assert kept.faults(tree, [1, 2], now=time.time() + 40 * 86400) == []
+
+
+@pytest.mark.parametrize(
+    ("record", "fault"), [(None, "snapshots/1/snapshot.json: gone"), (b"{}", "snapshot 1: damaged")]
+)
+def test_verify_names_a_snapshot_whose_record_is_not_to_be_read(
+    record: bytes | None, fault: str, tmp_path: Path
+) -> None:
+    new = [package(tmp_path, "one", "1.0")]
+    repository.publish(tmp_path / "repo", new, settings=settings.Repository(), cache=tmp_path, signer=PlainSigner())
+    path = tmp_path / "repo/snapshots/1/snapshot.json"
+    path.unlink()
+    if record is not None:
+        path.write_bytes(record)
+    [found] = kept.faults(trees.tree(str(tmp_path / "repo")), [1])
+    assert found.startswith(fault)
+
+
+def test_verify_asks_a_url_for_what_earlier_snapshots_name(root: Path, cache: Path, tmp_path: Path) -> None:
+    signer = GpgSigner(tmp_path / "gpg")
+    (tmp_path / "keyring.gpg").write_bytes(signer.public_keys())
+    read = settings.load(root)
+    wanted = replace(read, repository=replace(read.repository, keep=1))
+    repo = tmp_path / "repo"
+
+    def publish(version: str) -> Snapshot:
+        new = [package(tmp_path, "one", version)]
+        return repository.publish(repo, new, settings=wanted.repository, cache=tmp_path, signer=signer)
+
+    def said(uri: str) -> list[str]:
+        lines: list[str] = []
+        with contextlib.suppress(Error):
+            verify.verify(uri, root=root, cache=cache, settings=wanted, keyring=tmp_path / "keyring.gpg",
+                          with_clients=False, say=lines.append)  # fmt: skip
+        return lines
+
+    publish("1.0")
+    newest = publish("2.0")
+    with web.serve(repo) as uri:
+        assert "earlier snapshots: not checked: there is no snapshots.json, which inv build-repo writes" in said(uri)
+        site.write(repo, newest, wanted.repository, signer.public_keys())
+        assert "snapshots 1 to 2: all that clients may still ask for is there" in said(uri)
+        old = repo / "pool/main/o/one/one_1.0_amd64.deb"
+        old.write_bytes(old.read_bytes()[:-1] + b"?")
+        [fault] = [line for line in said(uri) if line.startswith("fault: ")]
+        assert re.fullmatch(rf"fault: {old.relative_to(repo)}: hash .*, but the Release of snapshot 1 names .*…", fault)
+        old.unlink()
+        assert f"fault: {old.relative_to(repo)}: gone, but the Release of snapshot 1 names it" in said(uri)
 
 
 def test_verify_reads_a_url_and_finds_a_key_that_did_not_sign(root: Path, cache: Path, tmp_path: Path) -> None:

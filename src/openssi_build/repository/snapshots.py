@@ -20,8 +20,9 @@ from openssi.errors import Error
 from openssi_build.repository.release import rfc2822
 
 DIRECTORY = "snapshots"
+LIST = "snapshots.json"  # their numbers, for who reads by http and sees no directories
 SIGNED = ("Release.gpg", "Release", "InRelease")  # in the order they become public
-_RECORD = "snapshot.json"
+RECORD = "snapshot.json"
 _CHANGES = "changes.json"
 _STAGING = ".new"
 
@@ -63,7 +64,8 @@ class Snapshot:
         return f"{DIRECTORY}/{self.number}"
 
 
-def _numbers(repository: Path) -> list[int]:
+def numbers(repository: Path) -> list[int]:
+    """Return the numbers of the snapshots that are there, in their order."""
     try:
         return sorted(int(path.name) for path in (repository / DIRECTORY).iterdir() if path.name.isdigit())
     except FileNotFoundError:
@@ -72,15 +74,34 @@ def _numbers(repository: Path) -> list[int]:
 
 def read(repository: Path, number: int) -> Snapshot:
     """Return snapshot ``number``; Error when it is not there or not readable."""
-    path = repository / DIRECTORY / str(number) / _RECORD
+    path = repository / DIRECTORY / str(number) / RECORD
     try:
-        document = json.loads(path.read_bytes())
-        return Snapshot(**{**document, "releases": tuple(document["releases"])})
+        return parse(path.read_bytes(), str(path))
     except FileNotFoundError:
-        known = ", ".join(map(str, _numbers(repository))) or "none"
+        known = ", ".join(map(str, numbers(repository))) or "none"
         raise Error(f"{path.parent}: no such snapshot", hint=f"there are: {known}") from None
+
+
+def parse(record: bytes, where: str) -> Snapshot:
+    """Return the snapshot that the content of a snapshot.json says; Error when it is not readable."""
+    try:
+        document = json.loads(record)
+        return Snapshot(**{**document, "releases": tuple(document["releases"])})
     except (ValueError, TypeError, KeyError) as problem:
-        raise Error(f"{path}: damaged: {problem}") from None
+        raise Error(f"{where}: damaged: {problem}") from None
+
+
+def listing(repository: Path) -> str:
+    """Return the content of LIST."""
+    return json.dumps({"snapshots": numbers(repository)}) + "\n"
+
+
+def parse_listing(text: bytes, where: str) -> list[int]:
+    """Return the numbers in the content of LIST; Error when it is not readable."""
+    try:
+        return [int(each) for each in json.loads(text)["snapshots"]]
+    except (ValueError, TypeError, KeyError) as problem:
+        raise Error(f"{where}: damaged: {problem}") from None
 
 
 def changes(repository: Path, number: int) -> Changes:
@@ -102,13 +123,13 @@ def changes(repository: Path, number: int) -> Changes:
 
 def every(repository: Path) -> list[Snapshot]:
     """Return all snapshots, oldest first."""
-    return [read(repository, number) for number in _numbers(repository)]
+    return [read(repository, number) for number in numbers(repository)]
 
 
 def newest(repository: Path) -> Snapshot | None:
     """Return the newest snapshot, or None."""
-    numbers = _numbers(repository)
-    return read(repository, numbers[-1]) if numbers else None
+    known = numbers(repository)
+    return read(repository, known[-1]) if known else None
 
 
 def stage(repository: Path) -> Path:
@@ -125,7 +146,7 @@ def complete(repository: Path, staging: Path, snapshot: Snapshot, changed: Chang
     (staging / "pool").symlink_to("../../pool")
     files.write(staging / _CHANGES, json.dumps(changed._asdict()) + "\n")
     document = {name: value for name, value in vars(snapshot).items() if name != "new"}
-    files.write(staging / _RECORD, json.dumps(document, indent=1, sort_keys=True) + "\n")
+    files.write(staging / RECORD, json.dumps(document, indent=1, sort_keys=True) + "\n")
     staging.rename(repository / snapshot.directory)
     files.sync_directory(repository / DIRECTORY)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from openssi.errors import Error
 from openssi_build import apt, archive, chroot, signing
 from openssi_build.keys import expiring
-from openssi_build.repository import control, plan
+from openssi_build.repository import control, plan, snapshots
 from openssi_build.settings import Settings
 from openssi_build.verify import clients, depends, kept, release, signatures, trees, web
 from openssi_build.verify.indexes import Digests, Indexes
@@ -145,8 +145,7 @@ def verify(
     report = check(tree, repository.suite, keys)
     for line in report.seen:
         say(line)
-    if isinstance(tree, trees.Directory):
-        report.faults += kept.faults(tree.top)
+    _kept(tree, report, say)
     for warning in _expiring(keys, settings):
         say(f"warning: {warning}")
     if report.packages and not report.faults:
@@ -161,6 +160,17 @@ def verify(
         count = len(report.faults)
         raise Error(f"{where}: {count} fault{'s' if count > 1 else ''}")
     say(f"{where}: nothing wrong")
+
+
+def _kept(tree: Tree, report: Report, say: Callable[[str], None]) -> None:
+    known = kept.numbers(tree)
+    if known is None:
+        say(f"earlier snapshots: not checked: there is no {snapshots.LIST}, which inv build-repo writes")
+        return
+    faults = kept.faults(tree, known, report.digests)
+    report.faults += faults
+    if known and not faults:
+        say(f"snapshots {known[0]} to {known[-1]}: all that clients may still ask for is there")
 
 
 def _public_keys(keyring: Path | None, root: Path, settings: Settings) -> bytes:

@@ -9,48 +9,80 @@ from pathlib import Path
 from openssi.errors import Error
 from openssi_build.repository import control, snapshots
 from openssi_build.repository.snapshots import Snapshot
-from openssi_build.verify.indexes import unpack
+from openssi_build.verify import trees
+from openssi_build.verify.indexes import Digests, unpack
+from openssi_build.verify.trees import Tree
 
 # So many earlier sets of indexes are asked for by clients that read InRelease before a publish.
 _GENERATIONS = 3
 
 
-def faults(top: Path, now: float | None = None) -> list[str]:
-    """Return what is gone of the snapshots of the repository ``top`` that a client may still go by; nothing without snapshots."""
+def numbers(tree: Tree) -> list[int] | None:
+    """Return the numbers of the snapshots of ``tree``, in their order; None when it is read by http and does not tell."""
+    if isinstance(tree, trees.Directory):
+        return snapshots.numbers(tree.top)
+    listed = trees.read(tree, snapshots.LIST)
+    return None if listed is None else sorted(snapshots.parse_listing(listed, f"{tree.name}/{snapshots.LIST}"))
+
+
+def faults(tree: Tree, known: list[int], digests: Digests | None = None, now: float | None = None) -> list[str]:
+    """Return what is gone or changed of the snapshots ``known`` that a client may still go by.
+
+    ``digests`` is what is known of the tree's files already.
+    """
+    digests = {} if digests is None else digests
     now = time.time() if now is None else now
-    try:
-        known = snapshots.every(top)
-    except Error as problem:
-        return [str(problem)]
     found: list[str] = []
-    for age, snapshot in enumerate(reversed(known)):
-        if snapshot.valid_until and snapshot.valid_until < now:
+    for age, number in enumerate(reversed(known)):
+        try:
+            snapshot = _snapshot(tree, number)
+            if snapshot.valid_until and snapshot.valid_until < now:
+                continue
+            wanted = dict(_pool(tree, snapshot))
+        except Error as problem:
+            found.append(str(problem))
             continue
-        wanted = set(_pool(top, snapshot, found))
         if age < _GENERATIONS:
-            wanted |= {_by_hash(path, digest) for path, digest in snapshot.indexes.items()}
-        lacking = sorted(path for path in wanted if not (top / path).exists())
-        found += [f"{path}: gone, but the Release of snapshot {snapshot.number} names it" for path in lacking]
+            wanted |= {_by_hash(path, digest): digest for path, digest in snapshot.indexes.items()}
+        for path, digest in sorted(wanted.items()):
+            if (path, "sha256") not in digests:
+                digests[path, "sha256"] = trees.digest(tree, path, "sha256")
+            there = digests[path, "sha256"]
+            if there is None:
+                found.append(f"{path}: gone, but the Release of snapshot {number} names it")
+            elif there[1] != digest:
+                found.append(
+                    f"{path}: hash {there[1][:16]}…, but the Release of snapshot {number} names {digest[:16]}…"
+                )
     return found
+
+
+def _snapshot(tree: Tree, number: int) -> Snapshot:
+    return snapshots.parse(_read(tree, f"{snapshots.DIRECTORY}/{number}/{snapshots.RECORD}"), f"snapshot {number}")
+
+
+def _read(tree: Tree, path: str) -> bytes:
+    content = trees.read(tree, path)
+    if content is None:
+        raise Error(f"{path}: gone")
+    return content
 
 
 def _by_hash(path: str, digest: str) -> str:
     return str(Path(path).with_name("by-hash") / "SHA256" / digest)
 
 
-def _pool(top: Path, snapshot: Snapshot, found: list[str]) -> Iterator[str]:
-    """Yield the paths of the pool that the indexes of ``snapshot`` name; an index that can't be read is added to ``found``."""
+def _pool(tree: Tree, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    """Yield path and SHA256 of each file of the pool that the indexes of ``snapshot`` name; Error when one can't be read."""
     for path in snapshot.indexes:
         name, _, form = path.rpartition(".")
         if Path(name).name not in ("Packages", "Sources") or "/" in name:
             continue  # those at the top name every package and source, of all architectures
-        place = top / snapshot.directory / path
+        place = f"{snapshot.directory}/{path}"
+        packed = _read(tree, place)
         try:
-            text = unpack(place.read_bytes(), form)
-        except OSError as problem:
-            found.append(f"{place}: {problem.strerror}")
+            text = unpack(packed, form)
         except Error as problem:
-            found.append(f"{place}: {problem}")
-        else:
-            for stanza in filter(None, text.strip(b"\n").split(b"\n\n")):
-                yield from (each for each, _, _ in control.files(stanza))
+            raise Error(f"{place}: {problem}") from None
+        for stanza in filter(None, text.strip(b"\n").split(b"\n\n")):
+            yield from ((each, digest) for each, _, digest in control.files(stanza))
