@@ -30,7 +30,7 @@ _NOT_SHIPPED = (
     "inv", "openssi.toml", "pyproject.toml", "requirements.lock", "tasks.py",
 )  # fmt: skip
 _MAKE_STOPS = re.compile(r"make(?:\[\d+\])?: \*\*\* ")
-_TOOLS = ("build-essential", "faketime")
+_TOOLS = ("build-essential", "faketime", "locales")
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,7 @@ def _build(
             owner = f"{surroundings.user}:{surroundings.user}"
             session.run(["chown", "--recursive", "--no-dereference", owner, surroundings.directory])
             argv, env = build_command(what, surroundings)
+            _make_locale(session, surroundings.locale)
             try:
                 session.run(argv, cwd=surroundings.directory, env=env, user=owner, log_to=log, timeout=_BUILD_TIMEOUT)
             except CommandError as problem:
@@ -182,6 +183,16 @@ def _build(
     except BaseException:
         shutil.rmtree(temporary)
         raise
+
+
+def _make_locale(session: chroot.Chroot, locale: str) -> None:
+    """Make ``locale`` in the chroot: a name that the C library does not know is taken for C without a word."""
+    language, _, charmap = locale.partition(".")
+    if language != "C":
+        session.run(["localedef", f"--inputfile={language}", f"--charmap={charmap}", locale], timeout=300)
+    env = {"LC_ALL": locale}
+    if session.output(["locale", "charmap"], env=env).decode().strip() != charmap:
+        raise Error(f"{locale}: the chroot has no such locale")
 
 
 def reason(log: Path) -> str:

@@ -17,9 +17,16 @@ from openssi_build.deb import Surroundings
 from openssi_build.repository.deb import members, pieces
 from openssi_build.settings import Repository, Settings
 
-# The other place, time, umask, locale, time zone, user and number of jobs.
+# The other place, time, umask, locale, time zone, user and number of jobs. Turkish writes numbers with a comma, and its
+# small and capital I are not ours.
 ELSEWHERE = Surroundings(
-    directory="/srv/elsewhere/tree", umask="077", locale="C", timezone="XYZ-14", user=4242, jobs=1, clock="+400 days"
+    directory="/srv/elsewhere/tree",
+    umask="077",
+    locale="tr_TR.UTF-8",
+    timezone="XYZ-14",
+    user=4242,
+    jobs=1,
+    clock="+400 days",
 )
 _SHOWN = 60  # characters of a line that differs
 _ATTRIBUTES = ("type", "mode", "uid", "gid", "uname", "gname", "mtime", "linkname", "size")
