@@ -1,6 +1,7 @@
 """Derived packages: a Debian source package with our patches, versioned to sort below Debian's own.
 
-``packaging/derived/<source>/`` holds ``recipe.toml`` (class Recipe) and ``patches/`` with a quilt ``series``.
+``packaging/derived/<source>/`` holds ``recipe.toml`` (class Recipe), ``patches/`` with a quilt ``series``, and
+``debian.patch`` where debian/, which a series may not touch, shall change too.
 Source and binaries are built in a clean chroot of the suite and kept by content in ``cache/derived/<key>/``.
 """
 
@@ -58,6 +59,12 @@ class Derivation:
     name: str  # of the source package
     recipe: Recipe
     patches: tuple[Path, ...]  # in the order of the series
+    debian: Path | None  # the patch of debian/
+
+    @property
+    def every_patch(self) -> list[Path]:
+        """The patches of the series and the one of debian/."""
+        return [*self.patches, *([self.debian] if self.debian else [])]
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,8 @@ def _derivation(directory: Path) -> Derivation:
             raise Error(f"{series}: {patch.name}: no such patch")
     if not patches:
         raise Error(f"{series}: names no patch: Debian's own package would do")
-    return Derivation(directory.name, recipe, patches)
+    debian = directory / "debian.patch"
+    return Derivation(directory.name, recipe, patches, debian if debian.is_file() else None)
 
 
 def build_all(
@@ -137,7 +145,7 @@ def build(
     if not directory.is_dir():
         with files.lock(directory.with_suffix(".lock")):
             if not directory.is_dir():
-                say(f"{source.name} {source.version}: building with {len(derivation.patches)} patch(es) of ours")
+                say(f"{source.name} {source.version}: building with {len(derivation.every_patch)} patch(es) of ours")
                 dsc = apt.fetch_source(source)
                 tarball = base(cache, suite, packages, architecture=architecture, mirror=mirror)
                 log = root / "out" / "log" / f"derived-{source.name}.log"
@@ -189,7 +197,7 @@ def _key(
     content = json.dumps([
         _RECIPE, source.sha256, suite, architecture, sorted(packages), maintainer,
         [recipe.revision, recipe.change, recipe.build_profiles, recipe.build_options],
-        [(patch.name, hashlib.sha256(patch.read_bytes()).hexdigest()) for patch in derivation.patches],
+        [(patch.name, hashlib.sha256(patch.read_bytes()).hexdigest()) for patch in derivation.every_patch],
     ])  # fmt: skip
     return f"{source.name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
@@ -249,14 +257,31 @@ def _apply(chroot: Chroot, tree: Path, derivation: Derivation, log: Path) -> Non
         before = series.read_text() if series.exists() else ""
         series.write_text(f"{before.rstrip()}\n{patch.name}\n".lstrip())
         # dpkg-source is silent about a patch that does not fit, and leaves it out.
-        argv = ["patch", "--dry-run", "--batch", "--forward", "--strip=1", "--fuzz=0"]
-        try:
-            chroot.run([*argv, f"--input=debian/patches/{patch.name}"], cwd="/build/source", log_to=log, timeout=600)
-        except CommandError:
-            raise Error(
-                f"{patch.name}: no longer applies to Debian's {derivation.name}", hint=f"refresh it; see {log}"
-            ) from None
+        _patch(chroot, f"debian/patches/{patch.name}", derivation.name, log, "--dry-run")
         chroot.run(["dpkg-source", "--before-build", "source"], cwd="/build", log_to=log, timeout=600)
+    if derivation.debian:
+        chroot.copy_in(derivation.debian, f"build/{derivation.debian.name}")
+        _patch(chroot, f"../{derivation.debian.name}", derivation.name, log)
+
+
+def _patch(chroot: Chroot, patch: str, source: str, log: Path, *options: str) -> None:
+    """Apply ``patch``, a path as seen from the source; Error when it does not fit to the line."""
+    argv = [
+        "patch",
+        "--batch",
+        "--forward",
+        "--no-backup-if-mismatch",
+        "--strip=1",
+        "--fuzz=0",
+        f"--input={patch}",
+        *options,
+    ]
+    try:
+        chroot.run(argv, cwd="/build/source", log_to=log, timeout=600)
+    except CommandError:
+        raise Error(
+            f"{Path(patch).name}: no longer applies to Debian's {source}", hint=f"refresh it; see {log}"
+        ) from None
 
 
 def _maintainer(root: Path) -> str:

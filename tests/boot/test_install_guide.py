@@ -120,8 +120,8 @@ def test_2_1_to_2_3_source_pin_and_proxy(walk: Walk, proxy: tuple[int, Path]) ->
     walk.ok("unset http_proxy; sed -i s,//127.0.0.1:,//10.0.2.2:, /etc/apt/sources.list")
     assert not re.search(r"^[WE]:", walk.ok(update), re.MULTILINE)
     said = walk.ok("apt-cache policy procps")
-    assert re.search(r"Candidate: \S+~openssi1", said)
-    assert re.search(r"~openssi1 1001", said)
+    assert re.search(r"Candidate: \S+~openssi2", said)
+    assert re.search(r"~openssi2 1001", said)
     walk.reached.add("2.3")
 
 
@@ -147,7 +147,7 @@ def test_2_4_dist_upgrade_downgrades_what_the_cluster_has_its_own_version_of(wal
     walk.one.wait(r"\[Y/n\] ", 60)
     walk.one.send("y\n")
     walk.one.wait(_PROMPT, 300)
-    assert "~openssi1" in walk.ok("dpkg-query -W -f '${Version}' procps")
+    assert "~openssi2" in walk.ok("dpkg-query -W -f '${Version}' procps")
     assert "is not a node" in walk.one.command("ps --node all", 60)[1]
     walk.reached.add("2.4")
 
@@ -264,7 +264,7 @@ def test_package_tools_on_another_node_work_for_the_cluster(walk: Walk) -> None:
     walk.needs("3.4")
     said = walk.ok("apt-get -s install --reinstall procps 2>&1 | cat", timeout=300, on=2)
     assert "procps" in said
-    assert "~openssi1" in walk.ok("dpkg-query -W -f '${Version}' procps", on=2)
+    assert "~openssi2" in walk.ok("dpkg-query -W -f '${Version}' procps", on=2)
 
 
 def test_3_5_1_swap_by_one_command_and_by_hand(walk: Walk) -> None:

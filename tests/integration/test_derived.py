@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def procps(root: Path, cache: Path) -> list[Path]:
 @pytest.fixture(scope="module")
 def node(procps: list[Path], cache: Path) -> Iterator[Chroot]:
     # Debian's own is there first: what comes is the downgrade that only the pin makes apt do.
-    with Chroot(base(cache, "trixie", ["procps"])) as chroot:
+    with Chroot(base(cache, "trixie", ["procps", "shunit2"])) as chroot:
         for path in procps:
             if path.name.startswith(("procps_", "libproc2-0_")) and path.suffix == ".deb":
                 chroot.copy_in(path, f"debs/{path.name}")
@@ -67,7 +68,7 @@ def ps(chroot: Chroot, *words: str, env: dict[str, str] | None = None) -> tuple[
 
 def test_source_and_binaries_come_out_below_debians_version(procps: list[Path], cache: Path) -> None:
     debian = apt.Apt(cache, "trixie").show_source("procps").version
-    ours = f"{debian}~openssi1"
+    ours = f"{debian}~openssi2"
     assert Version(ours) < Version(debian)
     upstream = ours.partition(":")[2]
     names = [path.name for path in procps]
@@ -170,6 +171,22 @@ def test_the_manual_and_the_help_describe_it(procps: list[Path], node: Chroot) -
     assert "--node" in "\n".join(ps(node, "--help", "list")[1])
 
 
+def test_the_source_brings_a_test_of_it_which_passes(procps: list[Path], node: Chroot) -> None:
+    [packed] = [path for path in procps if path.name.endswith(".debian.tar.xz")]
+    with tarfile.open(packed) as tar:
+        control, script = (tar.extractfile(f"debian/tests/{name}") for name in ("control", "ps-node"))
+        assert control
+        assert script
+        assert b"Tests: ps-node\n" in control.read()
+        (node.path / "ps-node").write_bytes(script.read())
+    (node.path / "autopkgtest").mkdir()
+    code, out, _ = node.status(
+        ["sh", "/ps-node"], env={"AUTOPKGTEST_TMP": "/autopkgtest", "SHUNIT_COLOR": "none"}, timeout=60
+    )
+    assert code == 0, out.decode()
+    assert b"Ran 4 tests." in out
+
+
 def broken_tree(root: Path, top: Path) -> Path:
     """A tree with a patch that does not apply, a source that Debian lacks, and the good one."""
     recipes = top / "packaging" / "derived"
@@ -192,6 +209,18 @@ def test_what_can_not_be_built_is_named_and_left_out(
     assert "no-such-source is left out: no-such-source: no such source package in Debian trixie" in made.problems[0]
     assert "procps is left out: ps-node.patch: no longer applies to Debian's procps" in made.problems[1]
     assert (tree / "out/log/derived-procps.log").read_text().count("ps-node.patch")
+
+
+def test_a_patch_of_debian_that_no_longer_applies_is_named_too(root: Path, cache: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "packaging/derived/procps"
+    shutil.copytree(root / "packaging/derived/procps", recipe)
+    (tmp_path / "debian").mkdir()
+    shutil.copy(root / "debian/control", tmp_path / "debian")
+    patch = recipe / "debian.patch"
+    patch.write_text(patch.read_text().replace(" Tests: version", " Tests: conversion"))
+    made = derived.build_all(tmp_path, cache, suite="trixie")
+    assert made.files == []
+    assert "procps is left out: debian.patch: no longer applies to Debian's procps" in made.problems[0]
 
 
 def test_strict_fails_at_the_first(root: Path, cache: Path, tmp_path: Path) -> None:
