@@ -70,12 +70,17 @@ def test(_: Context, only: str = "", match: str = "") -> None:
     checks.test(ROOT, only=only, match=match)
 
 
-@task(help={"strict": "fail when a derived package can't be built, instead of leaving it out"})
-def build_repo(_: Context, strict: bool = False) -> None:
+@task(
+    help={
+        "strict": "fail when a derived package can't be built, instead of leaving it out",
+        "fresh": "forget what is published in out/repo; refused unless the development key has signed it",
+    }
+)
+def build_repo(_: Context, strict: bool = False, fresh: bool = False) -> None:
     """Build all packages and publish them, signed, in out/repo (10 minutes; seconds when nothing changed)."""
     from openssi_build import build, caches, settings
 
-    build.build_repository(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), strict=strict)
+    build.build_repository(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), strict=strict, fresh=fresh)
 
 
 @task()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from openssi import files
+from openssi.errors import Error
 from openssi_build import apt, archive, deb, derived, kernels, keys, netboot, repository, signing, site
 from openssi_build.repository import Snapshot
 from openssi_build.settings import Settings, Signing
@@ -34,6 +36,7 @@ class Build:
     settings: Settings
     signer: signing.Signer
     strict: bool = False
+    fresh: bool = False  # forget what is published
     say: Callable[[str], None] = print  # what a step has to tell while it runs
     packages: list[Path] = field(default_factory=list)  # .deb and .dsc files to be published
     problems: list[str] = field(default_factory=list)
@@ -110,10 +113,15 @@ def _netboot(build: Build) -> str:
 def _publish(build: Build) -> str:
     """Index, sign and publish everything."""
     repo = build.settings.repository
+
+    def waiting(holder: str) -> None:
+        build.say(f"waiting for {holder}")
+
+    if build.fresh:
+        repository.start_anew(build.repo, waiting=waiting)
     snapshot = repository.publish(
         build.repo, build.packages,
-        settings=repo, cache=build.cache, signer=build.signer, boot_images=build.images,
-        waiting=lambda holder: build.say(f"waiting for {holder}"),
+        settings=repo, cache=build.cache, signer=build.signer, boot_images=build.images, waiting=waiting,
     )  # fmt: skip
     build.snapshot = snapshot
     site.write(build.repo, snapshot, repo, build.signer.public_keys())
@@ -151,16 +159,37 @@ def _shown(text: str, console: Console) -> Progress:
     return progress
 
 
-def build_repository(root: Path, cache: Path, settings: Settings, *, strict: bool = False) -> None:
+def build_repository(root: Path, cache: Path, settings: Settings, *, strict: bool = False, fresh: bool = False) -> None:
     """Build and publish everything into ``out/repo`` and say what is there and how to use it.
 
-    With ``strict`` a derived package that can't be built is an Error; else it is left out and named at the end.
+    With ``strict`` a derived package that can't be built is an Error; else it is left out and named at the end. With
+    ``fresh`` what is published is forgotten; Error, with nothing built, unless the development key has signed it.
     """
     console = Console()
+    repo = root / "out" / "repo"
     with signing.signer(settings.signing, root) as signer:
-        build = Build(root, cache, root / "out" / "repo", settings, signer, strict)
+        if fresh:
+            _check_without_clients(repo, settings, signer)
+        build = Build(root, cache, repo, settings, signer, strict, fresh)
         run(build, STEPS, console)
         _summary(build, console)
+
+
+def _check_without_clients(repo: Path, settings: Settings, signer: signing.Signer) -> None:
+    """Raise Error unless the development key, which no client trusts, signs ``repo`` and has signed what it is."""
+    hint = "clients may know its versions; raise them instead"
+    if not signing.is_development(settings.signing):
+        raise Error(f"--fresh: the keys of [signing] sign {repo}", hint=hint)
+    for signed in (repo / "InRelease", *repo.glob("dists/*/InRelease")):
+        if not signed.exists():
+            continue
+        with tempfile.NamedTemporaryFile(prefix="ossi-", suffix=".gpg") as keyring:
+            keyring.write(signer.public_keys())
+            keyring.flush()
+            try:
+                signing.check_signature(signed, Path(keyring.name))
+            except Error:
+                raise Error(f"--fresh: {signed}: not signed by the development key", hint=hint) from None
 
 
 def repository_by_content(root: Path, cache: Path, settings: Settings) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from openssi import files
 from openssi.errors import Error
-from openssi_build.repository import control, pool, snapshots
+from openssi_build.repository import control, plan, pool, snapshots
 from openssi_build.repository.chunks import Table
 from openssi_build.repository.pool import Incoming, Package
 from openssi_build.repository.store import Seen, seen
@@ -80,8 +80,7 @@ def place(repository: Path, added: Iterable[Package], notes: dict[str, Seen]) ->
 def _equal(each: Incoming, target: Path) -> Seen:
     archive, status = pool.content(target)
     if sha256(archive).hexdigest() != each.note.sha256:
-        hint = "the same version with other bytes is refused: raise the version"
-        raise Error(f"{each.origin}: {target} has that name and other content", hint=hint)
+        raise Error(f"{each.origin}: {target} has that name and other content", hint=plan.OTHER_BYTES)
     return seen(status, each.note.sha256)
 
 

@@ -15,6 +15,11 @@ from openssi_build.repository.pool import Incoming, Package
 from openssi_build.repository.snapshots import Change, Changes, Snapshot
 from openssi_build.settings import Repository
 
+OTHER_BYTES = (
+    "a published version never changes: raise it, by dch -i in debian/changelog or revision in "
+    "packaging/derived/*/recipe.toml; while nobody uses the repository: inv build-repo --fresh"
+)
+
 
 @dataclass
 class Plan:
@@ -110,7 +115,7 @@ def _other_bytes(package: Package, before: bytes, given: Package | None) -> Erro
     return Error(
         f"{origin.origin}: {name} {version} {architecture} with SHA256 {origin.note.sha256[:16]}…, but {place} is the same "
         f"version with SHA256 {digest[:16]}…",
-        hint="the same version with other bytes is refused: raise the version",
+        hint=OTHER_BYTES,
     )
 
 

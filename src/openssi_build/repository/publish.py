@@ -68,6 +68,22 @@ def rollback(
         return start(afresh=True).back_to(snapshots.read(repo, number))
 
 
+def start_anew(repo: Path, *, waiting: Callable[[str], None] | None = None) -> None:
+    """Remove all that is published in ``repo``, so that the next publish is its first: for a repository without clients.
+
+    Interrupted, it leaves nothing that names a file which is gone.
+    """
+    with files.lock(repo / ".lock", waiting=waiting):
+        doomed = repo / ".old"
+        shutil.rmtree(doomed, ignore_errors=True)
+        doomed.mkdir()
+        public = {path.name: path for path in repo.iterdir() if not path.name.startswith(".")}
+        naming = [name for name in ("InRelease", "dists", snapshots.DIRECTORY) if name in public]
+        for name in dict.fromkeys([*naming, *public]):
+            public[name].rename(doomed / name)
+        shutil.rmtree(doomed)
+
+
 @contextlib.contextmanager
 def _writing(
     repo: Path,
