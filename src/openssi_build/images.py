@@ -43,12 +43,8 @@ def build_all(
 ) -> list[Made]:
     """Make every [[initrd]] of ``settings`` below ``out`` (out/initrd by default) and return them in the file's order.
 
-    Error when a name is there twice, a driver is unknown or, with ``strict``, firmware is missing.
+    Error when a driver is unknown or, with ``strict``, firmware is missing.
     """
-    names = [wanted.name for wanted in settings.initrd]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Error(f"openssi.toml: initrd: two are called '{twice}'", hint="their names are directories in out/initrd")
     mirror = apt.mirror(settings.repository)
     return [_make(root, cache, wanted, out or root / "out" / "initrd", mirror, say) for wanted in settings.initrd]
 

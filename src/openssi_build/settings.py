@@ -8,6 +8,42 @@ from pathlib import Path
 
 from openssi import config
 
+_LINE = r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?", "one line of text"
+_ORIGIN = _LINE[0].replace("[^", "[^,"), "one line of text without a comma, for a pin"
+_NAME = r"[a-z0-9][a-z0-9.+-]*", "small letters, digits, '.', '+', '-'"
+_URL = r"[a-z][a-z0-9+.-]*:/\S+", "a URL"
+_ARCHITECTURE = (
+    r"(?!(?:all|source)$)[a-z0-9]+(?:-[a-z0-9]+)*",
+    "Debian architectures; 'all' and sources are always there",
+)
+_FINGERPRINT = r"[0-9A-F]{40}|[0-9A-F]{64}", "a fingerprint, 40 or 64 hexadecimal digits in capitals"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable"
+
+
+def _check(table: object, key: str, form: tuple[str, str]) -> None:
+    """Raise ValueError unless the text that ``table`` has for ``key``, or each of its texts, is of the form, and no two are one."""
+    value = getattr(table, key.replace("-", "_"))
+    texts = value if isinstance(value, tuple) else () if value is None else (value,)
+    pattern, expected = form
+    for each in texts:
+        if not re.fullmatch(pattern, each):
+            raise ValueError(f"key '{key}': expected {expected}, got {each!r}")
+        if texts.count(each) > 1:
+            raise ValueError(f"key '{key}': {each!r} is there twice")
+
+
+def _at_least(table: object, **least: int) -> None:
+    for name, number in least.items():
+        if getattr(table, name) < number:
+            raise ValueError(f"key '{name.replace('_', '-')}': expected at least {number}, got {getattr(table, name)}")
+
+
+def _distinct(table: str, names: list[str]) -> None:
+    """Raise ValueError when two of the tables called ``table`` have one name."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{table}: two are called '{name}'")
+
 
 @dataclass(frozen=True)
 class Repository:
@@ -29,14 +65,19 @@ class Repository:
     by_hash_generations: int = 5  # old indexes kept at least, beside those replaced within the last day
 
     def __post_init__(self) -> None:
-        for key, least in (("keep", 1), ("snapshots", 1), ("by-hash-generations", 3), ("valid-for-days", 0)):
-            if getattr(self, key.replace("-", "_")) < least:
-                raise ValueError(f"key '{key}': expected at least {least}")
-        unknown = sorted(set(self.compress) - {"xz", "gz", "zst"})
-        if unknown or not self.compress:
-            raise ValueError(f"key 'compress': expected some of xz, gz, zst, got {', '.join(unknown) or 'none'}")
-        if not self.architectures or {"all", "source"} & set(self.architectures):
-            raise ValueError("key 'architectures': expected Debian architectures; 'all' and sources are always there")
+        _at_least(self, keep=1, snapshots=1, by_hash_generations=3, valid_for_days=0)
+        _check(self, "origin", _ORIGIN)
+        for key in ("label", "description"):
+            _check(self, key, _LINE)
+        for key in ("suite", "component"):
+            _check(self, key, _NAME)
+        for key in ("uri", "mirror", "security-mirror"):
+            _check(self, key, _URL)
+        _check(self, "architectures", _ARCHITECTURE)
+        _check(self, "compress", ("xz|gz|zst", "some of xz, gz, zst"))
+        for key in ("architectures", "compress"):
+            if not getattr(self, key):
+                raise ValueError(f"key '{key}': expected at least one")
 
 
 @dataclass(frozen=True)
@@ -49,6 +90,12 @@ class Signing:
     passphrase_variable: str = "OPENSSI_SIGNING_PASSPHRASE"  # noqa: S105 - a variable's name
     carry: tuple[str, ...] = ()  # files with public keys that clients get as well
     warn_days: int = 90  # before a key expires
+
+    def __post_init__(self) -> None:
+        _at_least(self, warn_days=0)
+        _check(self, "keys", _FINGERPRINT)
+        for key in ("key-variable", "passphrase-variable"):
+            _check(self, key, _VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -65,10 +112,9 @@ class Initrd:
     strict: bool = False  # missing firmware is an error
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", self.name):
-            raise ValueError(f"key 'name': expected small letters, digits, '.', '+', '-', got '{self.name}'")
-        if self.compress not in ("zstd", "gzip", "xz", "lz4", "none"):
-            raise ValueError(f"key 'compress': expected zstd, gzip, xz, lz4 or none, got '{self.compress}'")
+        for key in ("name", "kernel", "firmware"):
+            _check(self, key, _NAME)
+        _check(self, "compress", ("zstd|gzip|xz|lz4|none", "zstd, gzip, xz, lz4 or none"))
 
 
 @dataclass(frozen=True)
@@ -85,10 +131,10 @@ class Publish:
     wait_s: int = 600  # for another publisher
 
     def __post_init__(self) -> None:
-        if not self.name or not self.to:
-            raise ValueError("keys 'name' and 'to': expected text")
-        if self.uploads < 1 or self.wait_s < 0:
-            raise ValueError("keys 'uploads', 'wait-s': expected at least 1 and 0")
+        _at_least(self, uploads=1, wait_s=0)
+        for key in ("name", "to"):
+            _check(self, key, _LINE)
+        _check(self, "endpoint", _URL)
 
 
 @dataclass(frozen=True)
@@ -99,6 +145,12 @@ class Settings:
     signing: Signing = field(default_factory=Signing)
     initrd: tuple[Initrd, ...] = (Initrd(),)
     publish: tuple[Publish, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.initrd:
+            raise ValueError("initrd: expected at least one table")
+        _distinct("initrd", [each.name for each in self.initrd])  # directories in out/initrd
+        _distinct("publish", [each.name for each in self.publish])
 
 
 def load(root: Path) -> Settings:

@@ -23,7 +23,6 @@ from openssi.errors import CommandError, Error
 from openssi.run import output, status
 from openssi_build.settings import Signing
 
-_FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
 _USER_ID = "openssi development key (do not trust) <development@openssi.invalid>"
 # The development key is older than any date it will be asked to sign for.
 _DEVELOPMENT_DATE = 1735689600  # 2025-01-01
@@ -301,9 +300,6 @@ def _from_keyring(settings: Signing, root: Path, also: Sequence[bytes], passphra
     own = home_of(settings, root)
     if not own.is_dir():
         raise Error(f"[signing] keys: no keyring at {own}", hint="set home, or unset keys to use a development key")
-    for each in settings.keys:
-        if not _FINGERPRINT.fullmatch(each):
-            raise Error(f"[signing] keys: '{each}': expected a fingerprint, 40 or 64 hexadecimal digits in capitals")
     # A keyring below out/ is ours, and so is the agent that gpg starts for it.
     home = Home(own, agent=not own.is_relative_to(root / "out"))
     _check_secret(home, settings.keys, str(own))

@@ -85,12 +85,14 @@ def open_target(chosen: settings.Publish, root: Path) -> Target:
 
         return ObjectTarget(chosen)
     if to.startswith("ssh://"):
-        url = urlsplit(to)
+        try:
+            url = urlsplit(to)
+            port = url.port
+        except ValueError as problem:
+            raise Error(f"{to}: {problem}") from None
         if not url.hostname or url.path in ("", "/"):
             raise Error(f"{to}: expected ssh://[USER@]HOST[:PORT]/DIRECTORY")
-        return _remote(
-            chosen, root, f"{url.username}@{url.hostname}" if url.username else url.hostname, url.path, url.port
-        )
+        return _remote(chosen, root, f"{url.username}@{url.hostname}" if url.username else url.hostname, url.path, port)
     if "://" in to:
         raise Error(
             f"{to}: no such kind of target",
