@@ -56,7 +56,7 @@ class WithWord(Task[Any]):
 
 @task()
 def lint(_: Context) -> None:
-    """Check the code: ruff, mypy --strict, shellcheck, the words of the tree."""
+    """Check the code: ruff, mypy --strict, shellcheck, its words."""
     from openssi_build import checks
 
     checks.lint(ROOT)
@@ -64,7 +64,7 @@ def lint(_: Context) -> None:
 
 @task(help={"only": "unit, integration or boot", "match": "only tests whose name matches (pytest -k)"})
 def test(_: Context, only: str = "", match: str = "") -> None:
-    """Run lint and all tests: unit, integration, boot (under 40 minutes on 2 cores)."""
+    """Run lint and all tests (under 40 minutes on 2 cores)."""
     from openssi_build import checks
 
     checks.test(ROOT, only=only, match=match)
@@ -77,7 +77,10 @@ def test(_: Context, only: str = "", match: str = "") -> None:
     }
 )
 def build_repo(_: Context, strict: bool = False, fresh: bool = False) -> None:
-    """Build all packages and publish them, signed, in out/repo (10 minutes; seconds when nothing changed)."""
+    """Build all packages and publish them, signed, in out/repo.
+
+    10 minutes the first time; seconds when nothing changed.
+    """
     from openssi_build import build, caches, settings
 
     build.build_repository(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), strict=strict, fresh=fresh)
@@ -85,7 +88,10 @@ def build_repo(_: Context, strict: bool = False, fresh: bool = False) -> None:
 
 @task()
 def reproduce(_: Context) -> None:
-    """Build the packages twice, in another path, time, umask and locale, and name what differs (2 minutes)."""
+    """Build the packages twice and name what differs (2 minutes).
+
+    The second time in another path, time, umask, locale, time zone, and by another user.
+    """
     from openssi_build import caches, reproduce, settings
 
     reproduce.reproduce(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), print)
@@ -93,7 +99,7 @@ def reproduce(_: Context) -> None:
 
 @task(help={"strict": "fail at the first package that can't be built"})
 def derived(_: Context, strict: bool = False) -> None:
-    """Build Debian's packages that we patch (procps), from source, in a clean chroot."""
+    """Build Debian's packages that we patch, in a clean chroot."""
     from openssi_build import caches, settings
     from openssi_build.derived import build_all
 
@@ -105,7 +111,7 @@ def derived(_: Context, strict: bool = False) -> None:
 
 @task()
 def docs(_: Context) -> None:
-    """Make the documents in out/docs: HTML, PDF, text and manual pages (half a minute)."""
+    """Make the documents in out/docs: HTML, PDF, text, manuals."""
     from openssi_build import documents, settings
     from openssi_build.caches import cache_directory
 
@@ -116,7 +122,7 @@ def docs(_: Context) -> None:
 
 @task(help={"name": "of kernels/NAME.toml", "version": "that one instead of the newest"})
 def qualify(_: Context, name: str = "trixie-amd64", version: str = "") -> None:
-    """Move the kernel that the repository holds to the newest of the mirror."""
+    """Move the kernel that is held to the newest of the mirror."""
     from openssi_build import caches, kernels
 
     before, now = kernels.qualify(ROOT, caches.cache_directory(ROOT), name, version=version or None)
@@ -133,7 +139,10 @@ def qualify(_: Context, name: str = "trixie-amd64", version: str = "") -> None:
     },
 )
 def verify_repo(_: Context, repo: str = "", keyring: str = "", quick: bool = False) -> None:
-    """Check a published repository by apt's rules, then with apt 2.6 and 3.0 in chroots (half a minute)."""
+    """Check a repository by apt's rules, then by apt 2.6 and 3.0.
+
+    The real ones run in chroots: half a minute.
+    """
     from openssi_build import caches, settings, verify
 
     verify.verify(
@@ -148,7 +157,7 @@ def verify_repo(_: Context, repo: str = "", keyring: str = "", quick: bool = Fal
 
 @task()
 def snapshots(_: Context) -> None:
-    """List the snapshots of out/repo: every publish, and what changed with it."""
+    """List every publish of out/repo, and what changed with it."""
     from openssi_build import history
 
     history.show(OUT / "repo")
@@ -156,7 +165,10 @@ def snapshots(_: Context) -> None:
 
 @task(klass=WithWord, help={"number": "of the snapshot (inv snapshots); by default the one before"})
 def rollback(_: Context, number: int = 0) -> None:
-    """Publish the packages of an older snapshot again in out/repo (rollback 3), as a new snapshot (seconds)."""
+    """Publish an older snapshot's packages again (rollback 3).
+
+    That is a new snapshot of out/repo: apt refuses a Release that is older than the one it has.
+    """
     from openssi_build import caches, history, settings
 
     history.back(ROOT, OUT / "repo", caches.cache_directory(ROOT), settings.load(ROOT), number or 0)
@@ -167,7 +179,7 @@ def rollback(_: Context, number: int = 0) -> None:
     help={"part": "repo, netboot, initrd or cluster", "packages": "how many packages the pool of bench repo has"},
 )
 def bench(_: Context, part: str = "repo", packages: int = 10_000, times: int = 3) -> None:
-    """Measure a part beside its peers and print the table with the bars (5 minutes each)."""
+    """Measure a part beside its peers (bench repo; 5 minutes)."""
     from openssi.errors import Error
     from openssi_build import caches, settings
     from openssi_build.bench import cluster, initrd, netboot, repo
@@ -186,7 +198,7 @@ def bench(_: Context, part: str = "repo", packages: int = 10_000, times: int = 3
 
 @task()
 def initrd(_: Context) -> None:
-    """Make the boot images of openssi.toml in out/initrd: kernel, initrd, manifest (seconds)."""
+    """Make the boot images in out/initrd: kernel and initrd."""
     from openssi_build import caches, images, settings
 
     for made in images.build_all(ROOT, caches.cache_directory(ROOT), settings.load(ROOT)):
@@ -204,7 +216,7 @@ def initrd(_: Context) -> None:
     },
 )
 def nic_drivers(_: Context, wanted: str = "", kernel: str = "", json: bool = False) -> None:
-    """List the network drivers of a kernel: module, description, ids, firmware and Debian's package of it."""
+    """List the network drivers of a kernel, with ids and firmware."""
     from openssi.commands.mkinitrd import list_drivers
     from openssi_build import caches, images, settings
 
@@ -214,7 +226,7 @@ def nic_drivers(_: Context, wanted: str = "", kernel: str = "", json: bool = Fal
 
 @task()
 def netboot_images(_: Context) -> None:
-    """Make out/netboot: tftp tree, etherboot floppy, USB stick and CD, signed manifest (seconds from warm caches)."""
+    """Make out/netboot: tftp tree, floppy, USB stick, CD, signed."""
     from openssi_build import caches, netboot, settings
 
     netboot.make_all(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), print)
@@ -228,7 +240,7 @@ def netboot_images(_: Context) -> None:
     }
 )
 def publish(_: Context, to: str, dry_run: bool = False, rollback: int = 0) -> None:
-    """Bring out/repo to where clients fetch it, safely while they do (only what changed)."""
+    """Bring what changed in out/repo to where clients fetch it."""
     from openssi_build import settings
     from openssi_build.publish import front
 
@@ -237,7 +249,10 @@ def publish(_: Context, to: str, dry_run: bool = False, rollback: int = 0) -> No
 
 @task(help={"from_": "like --to of inv publish"})
 def pull(_: Context, from_: str) -> None:
-    """Fetch into out/repo what is published, so that the next build adds to it (a CI job begins so)."""
+    """Fetch what is published into out/repo: the next build adds.
+
+    A CI job, which has no repository of its own, begins so.
+    """
     from openssi_build import settings
     from openssi_build.publish import front
 
@@ -266,7 +281,7 @@ def keys(
     output: str = "",
     secret: bool = False,
 ) -> None:
-    """List the keys that sign (keys list), make, export or rotate them; warn before they expire."""
+    """List the keys that sign; make, export or rotate them."""
     from openssi.errors import Error
     from openssi_build import caches, settings
     from openssi_build import keys as signing_keys
@@ -287,7 +302,10 @@ def keys(
 
 @task(help={"nodes": "how many machines, 1 to 9", "boot": "pxe, uefi or mixed"})
 def lab(_: Context, nodes: int = 3, boot: str = "pxe") -> None:
-    """Try it: a cluster in virtual machines from nothing, left running (6 minutes; 1 with KVM)."""
+    """Try it: a cluster in virtual machines (6 minutes).
+
+    It is made from nothing and left running; with KVM in a minute.
+    """
     from openssi_build import caches, settings
     from openssi_build.lab import trial
 
@@ -304,7 +322,7 @@ def lab_status(_: Context) -> None:
 
 @task(help={"node": "its number"})
 def lab_console(_: Context, node: int = 1) -> None:
-    """Use the console of a machine of the trial cluster; Ctrl-] leaves it."""
+    """Use the console of a trial machine; Ctrl-] leaves it."""
     from openssi_build.lab import trial
 
     sys.exit(trial.console(ROOT, node))
@@ -320,7 +338,7 @@ def lab_stop(_: Context) -> None:
 
 @task()
 def doctor(_: Context) -> None:
-    """Say what on this machine would stop a task, and the remedy (a few seconds)."""
+    """Say what on this machine would stop a task, and the remedy."""
     from openssi_build import doctor, settings
 
     doctor.report(doctor.examine(ROOT, settings.load(ROOT)), print)
@@ -339,7 +357,7 @@ def doctor(_: Context) -> None:
 def boot_medium(
     _: Context, node: int = 0, mac: str = "", ip: str = "", server: str = "", table: str = "", kind: str = ""
 ) -> None:
-    """Make boot media with one machine's address on them, for networks without DHCP, in out/media."""
+    """Make boot media for one machine on a network without DHCP."""
     from openssi_build import caches, netboot, settings
 
     wanted = netboot.Wanted(node=node, mac=mac, ip=ip, server=server, table=Path(table) if table else None, kind=kind)
@@ -358,7 +376,7 @@ def verify_netboot(_: Context, keyring: str, directory: str = "") -> None:
 
 @task(help={"interface": "the interface with the machines; it must have an address", "table": "a clustertab"})
 def serve_netboot(_: Context, interface: str, table: str = "") -> None:
-    """Serve out/netboot by DHCP, TFTP and HTTP on one interface until interrupted (as root)."""
+    """Serve out/netboot by DHCP, TFTP and HTTP, as root."""
     from openssi_build import caches, serve, settings
 
     serve.serve(
@@ -368,7 +386,7 @@ def serve_netboot(_: Context, interface: str, table: str = "") -> None:
 
 @task(klass=WithWord, help={"wanted": "an id (8086:100e) or a name; without one, `lspci -nn` is read from stdin"})
 def nics(_: Context, wanted: str = "") -> None:
-    """Say which way a network card can boot a node, and which driver it has afterwards."""
+    """Say how a network card can boot a node, and its driver."""
     from openssi_build import caches, settings
     from openssi_build import nics as cards
 
