@@ -56,7 +56,7 @@ class WithWord(Task[Any]):
 
 @task()
 def lint(_: Context) -> None:
-    """Check the code: ruff, mypy --strict, shellcheck, its words."""
+    """Check the code: ruff, mypy --strict, shellcheck."""
     from openssi_build import checks
 
     checks.lint(ROOT)
