@@ -26,6 +26,11 @@ ln -s fd/2 "$root/dev/stderr"
 # A network namespace of its own has loopback down; one shared with the host has it up already.
 ip link set lo up 2>/dev/null || :
 
+# Moved over /, it is the root of the mount namespace and no chroot in it: what runs there can make namespaces too.
+mount --rbind "$root" "$root"
+cd "$root"
+mount --no-mtab --move . /
+
 status=0
-chroot --userspec="$user" "$root" "$@" || status=$?
+chroot --userspec="$user" . "$@" || status=$?
 exit "$status"
