@@ -186,7 +186,7 @@ def bench(_: Context, part: str = "repo", packages: int = 10_000, times: int = 3
 
     runs = {
         "repo": lambda: repo.bench(ROOT, OUT / "bench", packages=packages, times=times),
-        "netboot": lambda: netboot.run(ROOT, caches.cache_directory(ROOT), settings.load(ROOT)),
+        "netboot": lambda: netboot.run(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), times=times),
         "initrd": lambda: initrd.run(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), times=times),
         "cluster": lambda: cluster.bench(ROOT, caches.cache_directory(ROOT)),
     }
