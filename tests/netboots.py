@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from openssi.netboot.network import Network
 from openssi.qemu import qemu_command
 from openssi_build import netboot
+from openssi_build.lab.netboot import Server
 
 # What qemu emulates, in the order of the nodes' numbers from 2, and the module that drives it.
 CARDS = {
@@ -23,6 +25,8 @@ CARDS = {
     "i82559er": "e100",
     "tulip": "tulip",
 }
+NO_IPV6 = ["-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"]
+_FIRMWARE = Path("/usr/share/OVMF")
 TIMEOUT = 300  # ten times what it takes on an idle machine
 
 
@@ -60,9 +64,28 @@ def machine(name: str, *words: str | Path, memory_mib: int = 512, kind: str = "p
     return [*qemu_command(name, memory_mib=memory_mib, machine=kind), *words]
 
 
+def uefi(directory: Path, *, secure: bool = False) -> list[str]:
+    """Return the words for UEFI firmware with variables of its own; ``secure``: Secure Boot with the usual keys."""
+    kind = ".ms" if secure else ""
+    variables = directory / "variables.fd"
+    shutil.copyfile(_FIRMWARE / f"OVMF_VARS_4M{kind}.fd", variables)
+    return [
+        *(["-global", "driver=cfi.pflash01,property=secure,value=on"] if secure else []),
+        "-drive", f"if=pflash,format=raw,readonly=on,file={_FIRMWARE}/OVMF_CODE_4M{kind}.fd",
+        "-drive", f"if=pflash,format=raw,file={variables}",
+    ]  # fmt: skip
+
+
 def card(name: str, mac: str, *more: str) -> Sequence[str]:
     """Return the words for a network card on the cable."""
     return ["-device", ",".join([name, "netdev=net", f"mac={mac}", *more])]
+
+
+def without_dhcp(server: Server) -> None:
+    """Let ``server``, which is prepared, answer by TFTP and HTTP alone."""
+    configuration = server.directory / "dnsmasq.conf"
+    lines = configuration.read_text().splitlines()
+    configuration.write_text("\n".join(line for line in lines if not line.startswith("dhcp-")) + "\n")
 
 
 def up(row: Row) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from netboots import CARDS, NODES, TIMEOUT, Made, card, machine, up
+from netboots import CARDS, NODES, TIMEOUT, Made, card, machine, up, without_dhcp
 
 from openssi.netboot import media
 from openssi.netboot.media import Identity
@@ -49,9 +49,7 @@ def test_a_medium_with_an_identity_needs_no_dhcp(served: Made, server: Server, r
     row = NODES["e1000"]
     identity = Identity(row.mac, f"{row.ip}/24", "10.9.0.1", number=row.number)
     (image,) = media.make(tmp_path, served.parts, identity, kinds=(media.FLOPPY,))
-    configuration = server.directory / "dnsmasq.conf"
-    lines = configuration.read_text().splitlines()
-    configuration.write_text("\n".join(line for line in lines if not line.startswith("dhcp-")) + "\n")
+    without_dhcp(server)
     argv = machine("identity", *floppy(image), *netdev(), *card("e1000", row.mac, "romfile="))
     with server.machine("identity", argv) as node:
         node.wait(up(row), TIMEOUT)

@@ -41,3 +41,10 @@ def test_every_medium_tries_again_by_itself() -> None:
         script = media._scripts(identity)["boot.ipx"]
         assert script.startswith("#!ipxe\n")
         assert script.endswith("sleep 3\ngoto retry\n")
+
+
+def test_grub_hands_the_script_over_as_one_word() -> None:
+    for identity in (None, NODE):
+        scripts = media._scripts(identity)
+        assert f"chainloader /ipxe.efi ipxe '{scripts['boot.ipx']}'; then" in scripts["grub.cfg"]
+        assert "'" not in scripts["boot.ipx"]

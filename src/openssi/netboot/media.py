@@ -1,7 +1,7 @@
 """Etherboot media: a floppy, a USB stick and a CD that bring a machine without a boot ROM of its own to the boot server.
 
-Each carries Debian's iPXE with all its drivers and a script of ours; the USB stick also boots under UEFI, by shim and
-GRUB where Secure Boot is on. Nothing asks, nothing is compiled, nothing needs root.
+Each carries Debian's iPXE with all its drivers and a script of ours; USB stick and CD also boot under UEFI, by shim and
+GRUB, which goes on alone where Secure Boot is on. Nothing asks, nothing is compiled, nothing needs root.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SERIAL = "4f50454e"
 _START = 2048  # sectors before the USB stick's partition
 _HEADS, _SECTORS = 64, 32
 _USB_SECTORS = 16 * 2048
-_EFI_KIB = 8192
+_EFI_KIB = 4096
 _TIMEOUT = 120
 
 PARTS = (
@@ -111,13 +111,11 @@ def key(sources: Mapping[str, Path], identity: Identity | None = None) -> str:
 
 def _scripts(identity: Identity | None) -> dict[str, str]:
     templates = environment()
+    script = templates.get_template("etherboot.ipxe").render(identity=identity)
     return {
-        name: templates.get_template(template).render(identity=identity)
-        for name, template in (
-            ("boot.ipx", "etherboot.ipxe"),
-            ("syslinux.cfg", "etherboot.cfg"),
-            ("grub.cfg", "etherboot.grub"),
-        )
+        "boot.ipx": script,
+        "syslinux.cfg": templates.get_template("etherboot.cfg").render(),
+        "grub.cfg": templates.get_template("etherboot.grub").render(script=script),
     }
 
 
@@ -172,13 +170,10 @@ class _Work:
         self.run(["mcopy", "-m", "-i", image, *names, f"::{to}"])
 
     def efi(self, image: str) -> None:
-        """Copy what UEFI boots: shim finds GRUB beside itself, GRUB its configuration and iPXE."""
-        self.run(["mmd", "-i", image, "::EFI", "::EFI/BOOT", "::grub"])
+        """Copy what UEFI starts: shim finds GRUB beside itself."""
+        self.run(["mmd", "-i", image, "::EFI", "::EFI/BOOT"])
         self.copy(image, "shim", to="EFI/BOOT/BOOTX64.EFI")
         self.copy(image, "grub", to="EFI/BOOT/grubx64.efi")
-        self.copy(image, "grub.cfg", to="grub/grub.cfg")
-        self.copy(image, "ipxe.efi", to="ipxe.efi")
-        self.copy(image, "boot.ipx", to="autoexec.ipxe")
 
     def syslinux(self) -> Path:
         """Return the installer of the boot sector, which carries the loader that it installs."""
@@ -205,6 +200,9 @@ def _usb(work: _Work, image: Path) -> None:
     work.run([work.syslinux(), "--offset", str(_START * 512), "--install", image.name])
     work.copy(inside, "ipxe.krn", "boot.ipx", "syslinux.cfg")
     work.efi(inside)
+    work.run(["mmd", "-i", inside, "::grub"])
+    work.copy(inside, "grub.cfg", to="grub/grub.cfg")
+    work.copy(inside, "ipxe.efi")
 
 
 def _master_boot_record(code: bytes, sectors: int) -> bytes:
@@ -226,9 +224,12 @@ def _iso(work: _Work, image: Path) -> None:
         ("isolinux/ipxe.krn", "ipxe.krn"),
         ("isolinux/boot.ipx", "boot.ipx"),
         ("efi.img", "efi.img"),
+        # GRUB, started from efi.img, sees the CD and not what is in that image.
+        ("grub/grub.cfg", "grub.cfg"),
+        ("ipxe.efi", "ipxe.efi"),
     ):
         work.put(f"iso/{name}", (work.top / source).read_bytes())
-    for directory in (tree / "isolinux", tree):
+    for directory in (tree / "isolinux", tree / "grub", tree):
         os.utime(directory, (work.date, work.date))
     work.run([
         "xorriso", "-as", "mkisofs",
