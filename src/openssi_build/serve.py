@@ -14,6 +14,7 @@ from openssi.cluster import table
 from openssi.errors import Error
 from openssi.netboot import dhcp
 from openssi.netboot.network import Network, network
+from openssi.netboot.tree import templates
 from openssi_build import netboot, signing
 from openssi_build.settings import Settings
 
@@ -40,7 +41,7 @@ def commands(on: Network, tree: Path, configuration: Path) -> list[list[str | Pa
             f"--conf-file={configuration}",
             "--pid-file=",
         ],
-        ["busybox", "httpd", "-f", "-p", f"{on.address}:80", "-h", tree],
+        ["busybox", "httpd", "-f", "-p", f"{on.address}:80", "-c", templates() / "httpd.conf", "-h", tree],
     ]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from openssi import files
 from openssi.netboot import dhcp
 from openssi.netboot.network import Network, Node
+from openssi.netboot.tree import templates
 from openssi.qemu import Machine
 
 TAP = "t0"
@@ -21,7 +22,7 @@ ip tuntap add dev "$TAP" mode tap
 ip address add "$ADDRESS" dev "$TAP"
 ip -6 address add "$ULA/64" dev "$TAP" nodad
 ip link set "$TAP" up
-[ -z "$HTTP" ] || busybox httpd -f -p "$HTTP" -h "$TREE" &
+[ -z "$HTTP" ] || busybox httpd -f -p "$HTTP" -c "$HTTPD" -h "$TREE" &
 # -d: in a user namespace dnsmasq can't change its group
 dnsmasq -d --conf-file="$CONFIGURATION" >"$LOG" 2>&1 &
 exec "$@"
@@ -57,6 +58,7 @@ class Server:
             "ADDRESS": f"{self.on.address}/{self.on.prefix}",
             "ULA": self.on.ula,
             "HTTP": f"{self.on.address}:80" if self.on.http else "",
+            "HTTPD": str(templates() / "httpd.conf"),
             "TREE": str(self.tree),
             "CONFIGURATION": str(self.directory / "dnsmasq.conf"),
             "LOG": str(self.log),
