@@ -1,13 +1,14 @@
-"""Killing a function at its n-th change of the disk: a child process ends there, with no clean-up of any kind."""
+"""Killing a function at its n-th change of the disk: a child process gets SIGKILL there, with no clean-up of any kind."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-KILLED = 99
+KILLED = -signal.SIGKILL
 _CHANGES = {
     "os.rename",
     "os.remove",
@@ -46,7 +47,7 @@ def _watch(step: int, root: str) -> None:
             return
         count += 1
         if count >= step:
-            os._exit(KILLED)
+            os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
 
