@@ -24,10 +24,12 @@ class Sample:
     peak_mib: float
 
 
-def once(argv: run.Argv, *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Sample:
-    """Run ``argv`` and return what it cost; Error, with its last words, unless it exits 0."""
+def once(
+    argv: run.Argv, *, cwd: Path | None = None, env: Mapping[str, str] | None = None, output: Path | None = None
+) -> Sample:
+    """Run ``argv`` and return what it cost; Error, with its last words, unless it exits 0. ``output`` keeps what it writes."""
     with tempfile.TemporaryDirectory() as directory:
-        words = Path(directory) / "out"
+        words = output or Path(directory) / "out"
         begin = time.monotonic()
         process = run.start(argv, cwd=cwd, env=env, log_to=words)
         _, status, usage = os.wait4(process.pid, 0)

@@ -1,7 +1,7 @@
 """The other indexers of `inv bench repo`: apt-ftparchive, reprepro and aptly, each in a directory of its own.
 
-All write Packages plain, as .gz and as .xz (aptly: .bz2, it knows no .xz) and Contents as .gz, for amd64 and arm64, with
-SHA256. reprepro and aptly sign; for apt-ftparchive neither Release nor its signature is counted.
+They make what we make, as far as each can: Packages and Contents as .gz and .xz (aptly, which knows no .xz: Packages as .gz
+and .bz2, Contents as .gz), for amd64 and arm64, with SHA256, Release and its two signatures; apt-ftparchive by-hash too.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ PROGRAMS = ("apt-ftparchive", "reprepro", "aptly")
 _SHA256_ONLY = tuple(
     word for name in ("MD5", "SHA1", "SHA512") for word in ("-o", f"APT::FTPArchive::Packages::{name}=false")
 )
+_RELEASE = (
+    *("-o", "APT::FTPArchive::DoByHash=true", "-o", "APT::FTPArchive::Release::Suite=trixie"),
+    *(word for name in ("MD5", "SHA1", "SHA512") for word in ("-o", f"APT::FTPArchive::{name}=false")),
+)
 _GENERATE = """\
 Dir {{ ArchiveDir "{0}"; CacheDir "{0}/cache"; }};
-Default {{ Packages::Compress ". gzip xz"; Contents::Compress "gzip"; }};
+Default {{ Packages::Compress ". gzip xz"; Contents::Compress "gzip xz"; }};
 TreeDefault {{ BinCacheDB "$(ARCH).db"; }};
 Tree "dists/trixie" {{ Sections "main"; Architectures "amd64 arm64"; Directory "pool/$(SECTION)"; }};
 """
@@ -30,7 +34,7 @@ Codename: trixie
 Architectures: amd64 arm64
 Components: main
 DebIndices: Packages Release . .gz .xz
-Contents: .gz
+Contents: .gz .xz
 SignWith: {}
 """
 
@@ -46,9 +50,11 @@ def total(*samples: Sample) -> Sample:
 
 @dataclass(frozen=True)
 class FtpArchive:
-    """apt-ftparchive over a pool that lies in ``base``/pool."""
+    """apt-ftparchive over a pool that lies in ``base``/pool; gpg signs for it."""
 
     base: Path
+    home: Path  # GNUPGHOME
+    fingerprint: str
 
     def prepare(self) -> None:
         """Write the configuration and make the directories that apt-ftparchive expects."""
@@ -60,16 +66,26 @@ class FtpArchive:
         """Write the stanzas of the whole pool, without a database."""
         return once(["apt-ftparchive", *_SHA256_ONLY, "packages", "pool"], cwd=self.base)
 
-    def generate(self) -> Sample:
-        """Write all indexes; what the database knows is not read again."""
-        return once(["apt-ftparchive", *_SHA256_ONLY, "generate", self.base / "generate.conf"], cwd=self.base)
+    def publish(self) -> Sample:
+        """Write all indexes, Release and its signatures; what the database knows is not read again."""
+        suite = self.base / "dists/trixie"
+        release = self.base / "Release"
+        made = [
+            once(["apt-ftparchive", *_SHA256_ONLY, "generate", self.base / "generate.conf"], cwd=self.base),
+            once(["apt-ftparchive", *_RELEASE, "release", suite], cwd=self.base, output=release),
+        ]
+        release.replace(suite / "Release")
+        for how, name in (("--clearsign", "InRelease"), ("--detach-sign", "Release.gpg")):
+            argv = ["gpg", "--batch", "--yes", "--armor", "--local-user", self.fingerprint, "--output"]
+            made.append(once([*argv, suite / name, how, suite / "Release"], env={"GNUPGHOME": str(self.home)}))
+        return total(*made)
 
     def add(self, deb: Path) -> Sample:
         """Put one more package into the pool and write all indexes."""
         place = self.base / "pool/main/extra"
         place.mkdir(exist_ok=True)
         os.link(deb, place / deb.name)
-        return self.generate()
+        return self.publish()
 
 
 @dataclass(frozen=True)

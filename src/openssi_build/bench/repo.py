@@ -94,7 +94,7 @@ class _Bench:
     def rows(self) -> list[Row]:
         """Return all lines of the table."""
         self.ours = Ours(self.base / "ours", self.source, self.home, self.fingerprint)
-        self.ftparchive = FtpArchive(self.base / "apt-ftparchive")
+        self.ftparchive = FtpArchive(self.base / "apt-ftparchive", self.home, self.fingerprint)
         self.reprepro = Reprepro(self.base / "reprepro", self.home, self.fingerprint)
         self.aptly = Aptly(self.base / "aptly", self.home, self.fingerprint)
         for each in (self.ftparchive, self.reprepro, self.aptly):
@@ -115,7 +115,7 @@ class _Bench:
         debs = [Path(name) for name in writer.found(self.ours.base / "repo/pool")]
         include = self.reprepro.include(debs)
         everything = {
-            "apt-ftparchive": self.ftparchive.generate(),
+            "apt-ftparchive": self.ftparchive.publish(),
             "reprepro": total(include, self.reprepro.export()),
             "aptly": self.aptly.everything(self.ftparchive.base / "pool"),
         }

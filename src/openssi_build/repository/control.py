@@ -228,8 +228,16 @@ def sources_stanza(found: Source, path: str, size: int, sha256: str) -> bytes:
 
 def value(stanza: bytes, name: bytes) -> bytes:
     """Return the first line of field ``name`` in a stanza that we made, or nothing."""
-    match = re.search(rb"^" + re.escape(name) + rb":[ \t]*([^\n]*)", stanza, re.M)
-    return match[1].strip() if match else b""
+    head = name + b":"
+    if stanza.startswith(head):
+        start = 0
+    else:
+        start = stanza.find(b"\n" + head) + 1
+        if not start:
+            return b""
+    start += len(head)
+    end = stanza.find(b"\n", start)
+    return stanza[start : end if end >= 0 else None].strip()
 
 
 def identity(stanza: bytes) -> tuple[bytes, bytes, bytes]:

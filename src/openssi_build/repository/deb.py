@@ -116,7 +116,7 @@ def _stream(packed: bytes, size: int, stream: lzma.LZMADecompressor | bz2.BZ2Dec
 
 def _more(size: int, total: int) -> int:
     """Return how much comes next: in proportion to what was there, or joining small pieces would take for ever."""
-    return min(max(size, total // 4), _PIECE)
+    return min(max(size, total // 2), _PIECE)
 
 
 _DECODERS: dict[bytes, Callable[[bytes, int], Iterator[bytes]]] = {

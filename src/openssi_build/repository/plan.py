@@ -53,6 +53,12 @@ def change(stanza: bytes, shared: Collection[str] = ()) -> Change:
     )
 
 
+def coming(package: Package) -> Change:
+    """Return how a snapshot records the coming of ``package``."""
+    name, version, architecture = (part.decode() for part in package.identity)
+    return Change(name, version, architecture, tuple(each.path for each in package.incoming))
+
+
 def table_of(architecture: bytes) -> str:
     """Return the name of the table for packages of ``architecture``, or of sources."""
     return "sources" if architecture == b"source" else f"packages-{architecture.decode()}"

@@ -117,7 +117,7 @@ class _Writer:
         self.repo = repo
         self.settings = settings
         self.signer = signer
-        tag = sha256(f"{repo}\0{settings.suite}\0{settings.component}".encode()).hexdigest()[:16]
+        tag = sha256(f"{repo}\0{settings.suite}\0{settings.component}\0{tables.CUT}".encode()).hexdigest()[:16]
         self.cache = cache / "repository" / tag
         if afresh:
             shutil.rmtree(self.cache, ignore_errors=True)
@@ -172,7 +172,7 @@ class _Writer:
             return self.before
         edited = {name: table.edit(decided.changes.get(name, {})) for name, table in self.tables.items()}
         changes = Changes(
-            tuple(sorted(plan.change(package.stanza) for package in decided.added)),
+            tuple(sorted(plan.coming(package) for package in decided.added)),
             tuple(sorted(plan.change(stanza, decided.shared) for stanza in decided.dropped)),
         )
         return self._publish(edited, decided.added, changes, "" if self.before else "first publish")

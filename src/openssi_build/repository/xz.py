@@ -56,7 +56,8 @@ def _dictionary(size: int) -> tuple[int, int]:
 def block(content: bytes, preset: int = 6) -> bytes:
     """Return ``content`` as one complete block: header, LZMA2 data, padding and check (section 3)."""
     code, dictionary = _dictionary(len(content))
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary}]
+    # Made for text, which has no fields of four bytes: more context for a literal, none for its position.
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary, "lc": 4, "pb": 0}]
     squeezed = lzma.compress(content, lzma.FORMAT_RAW, filters=filters)
     header = bytes([_SIZES_PRESENT]) + number(len(squeezed)) + number(len(content)) + bytes([_LZMA2, 1, code])
     header += _padding(1 + len(header))
