@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -334,9 +335,19 @@ def test_verify_asks_a_url_for_what_earlier_snapshots_name(root: Path, cache: Pa
         old = repo / "pool/main/o/one/one_1.0_amd64.deb"
         old.write_bytes(old.read_bytes()[:-1] + b"?")
         [fault] = [line for line in said(uri) if line.startswith("fault: ")]
-        assert re.fullmatch(rf"fault: {old.relative_to(repo)}: hash .*, but the Release of snapshot 1 names .*…", fault)
+        assert re.fullmatch(
+            rf"fault: {old.relative_to(repo)}: hash \S+… instead of .*, but the Release of snapshot 1 names it", fault
+        )
         old.unlink()
         assert f"fault: {old.relative_to(repo)}: gone, but the Release of snapshot 1 names it" in said(uri)
+    # What both trees and both snapshots name is told once.
+    new = repo / "pool/main/o/one/one_2.0_amd64.deb"
+    new.write_bytes(b"?")
+    assert len([line for line in said(str(repo)) if line.startswith(f"fault: {new.relative_to(repo)}: ")]) == 1
+    # And so is an older state of the whole, rightly signed.
+    shutil.rmtree(repo / "dists")
+    shutil.copytree(repo / "snapshots/1/dists", repo / "dists")
+    assert "fault: dists/trixie/InRelease: not that of snapshot 2, the newest" in said(str(repo))
 
 
 def test_verify_reads_a_url_and_finds_a_key_that_did_not_sign(root: Path, cache: Path, tmp_path: Path) -> None:

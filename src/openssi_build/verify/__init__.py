@@ -145,6 +145,7 @@ def verify(
     report = check(tree, repository.suite, keys)
     for line in report.seen:
         say(line)
+    report.faults = list(dict.fromkeys(report.faults))  # what both trees name was found twice
     _kept(tree, report, say)
     for warning in _expiring(keys, settings):
         say(f"warning: {warning}")
@@ -167,7 +168,8 @@ def _kept(tree: Tree, report: Report, say: Callable[[str], None]) -> None:
     if known is None:
         say(f"earlier snapshots: not checked: there is no {snapshots.LIST}, which inv build-repo writes")
         return
-    faults = kept.faults(tree, known, report.digests)
+    told = {fault.partition(": ")[0] for fault in report.faults}
+    faults = [each for each in kept.faults(tree, known, report.digests) if each.partition(": ")[0] not in told]
     report.faults += faults
     if known and not faults:
         say(f"snapshots {known[0]} to {known[-1]}: all that clients may still ask for is there")

@@ -33,28 +33,42 @@ def faults(tree: Tree, known: list[int], digests: Digests | None = None, now: fl
     digests = {} if digests is None else digests
     now = time.time() if now is None else now
     found: list[str] = []
+    asked: set[tuple[str, str]] = set()  # what a newer snapshot names too is told once
     for age, number in enumerate(reversed(known)):
         try:
             snapshot = _snapshot(tree, number)
             if snapshot.valid_until and snapshot.valid_until < now:
                 continue
+            found += _public(tree, snapshot) if age == 0 else ()
             wanted = dict(_pool(tree, snapshot))
         except Error as problem:
             found.append(str(problem))
             continue
         if age < _GENERATIONS:
             wanted |= {_by_hash(path, digest): digest for path, digest in snapshot.indexes.items()}
-        for path, digest in sorted(wanted.items()):
-            if (path, "sha256") not in digests:
-                digests[path, "sha256"] = trees.digest(tree, path, "sha256")
-            there = digests[path, "sha256"]
-            if there is None:
-                found.append(f"{path}: gone, but the Release of snapshot {number} names it")
-            elif there[1] != digest:
-                found.append(
-                    f"{path}: hash {there[1][:16]}…, but the Release of snapshot {number} names {digest[:16]}…"
-                )
+        for path, digest in sorted(wanted.items() - asked):
+            if fault := _fault(tree, path, digest, digests):
+                found.append(f"{path}: {fault}, but the Release of snapshot {number} names it")
+        asked |= wanted.items()
     return found
+
+
+def _fault(tree: Tree, path: str, expected: str, digests: Digests) -> str:
+    """Return what is wrong with a file that shall have the SHA256 ``expected``, or nothing."""
+    if (path, "sha256") not in digests:
+        digests[path, "sha256"] = trees.digest(tree, path, "sha256")
+    there = digests[path, "sha256"]
+    if there is None:
+        return "gone"
+    return "" if there[1] == expected else f"hash {there[1][:16]}… instead of {expected[:16]}…"
+
+
+def _public(tree: Tree, newest: Snapshot) -> Iterator[str]:
+    """Yield the InRelease files that are not those of the newest snapshot."""
+    for prefix in newest.releases:
+        name = f"{prefix}InRelease"
+        if trees.read(tree, name) != trees.read(tree, f"{newest.directory}/{name}"):
+            yield f"{name}: not that of snapshot {newest.number}, the newest"
 
 
 def _snapshot(tree: Tree, number: int) -> Snapshot:

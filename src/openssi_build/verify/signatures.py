@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,5 +84,6 @@ def _sqv(directory: Path, keyring: Path) -> list[str]:
     code, _, err = status(argv, timeout=_TIMEOUT)
     if code == 0:
         return []
-    lines = [line.strip() for line in err.decode("utf-8", "replace").splitlines() if line.strip()]
-    return [f"sqv: {lines[0] if lines else f'exit status {code}'}"]
+    # The first line says what was done, the ones behind it why that failed.
+    said = textwrap.shorten(err.decode("utf-8", "replace"), 200, placeholder=" …")
+    return [f"sqv: {said or f'exit status {code}'}"]
