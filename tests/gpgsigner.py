@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from pathlib import Path
 
 from openssi import run
@@ -17,6 +18,9 @@ class GpgSigner:
         self._gpg += ["--passphrase", "", "--digest-algo", "SHA512"]
         if (home / "pubring.kbx").exists():
             return
+        atexit.register(
+            run.status, ["gpgconf", "--homedir", home, "--kill", "all"]
+        )  # the agent would go on for minutes
         born = ["--faked-system-time", "20200101T000000"]  # older than whatever it signs
         run.run([*self._gpg, *born, "--quick-generate-key", "Test <test@example.org>", "ed25519", "sign", "never"])
 
