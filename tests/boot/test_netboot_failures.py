@@ -35,10 +35,12 @@ class Way:
     uefi: bool = False
 
 
+# A dot follows when it listens: keys that come with the line itself are thrown away.
+_WAITS = r"Boot failed: press a key to retry, or wait for reset\.\.\.\s+\."
 _IPXE = "cannot load boot/vmlinuz"
 _GRUB = "cannot load the kernel or its initrd"
 WAYS = {
-    "pxelinux": Way("e1000", "Loading boot/initrd", r"No such file|not found", "Boot failed: press a key", ipxe=False),
+    "pxelinux": Way("e1000", "Loading boot/initrd", r"No such file|not found", _WAITS, ipxe=False),
     "grub": Way("virtio-net-pci", "OpenSSI: node", _GRUB, _GRUB, uefi=True),
     "ipxe": Way("e1000", r"trying TFTP[\s\S]*/vmlinuz", _IPXE, _IPXE),
 }
