@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dep5
 import pytest
 
-from openssi_build import deb, dep5
+from openssi_build import deb
 
 HEADER = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: a\n"
 FILES = "\nFiles: *\nCopyright: 2026 A\nLicense: Expat\n"
