@@ -10,5 +10,5 @@ document, base_url, pdf = sys.argv[1:]
 logging.getLogger("weasyprint").setLevel(logging.ERROR)
 HTML(filename=document, base_url=base_url).write_pdf(pdf)
 # Pango may still read the fonts in a thread of its own. Python would unload the library under it on the way out,
-# and one build in fifty ended with a segmentation fault.
+# and now and then that ends with a segmentation fault.
 os._exit(0)
