@@ -132,7 +132,8 @@ def test_a_signal_reaches_the_command_there(
         "print('ready', flush=True)\n"
         f"if signal.sigtimedwait([{int(number)}], 20): print('got it', flush=True); sys.exit(42)\n"
     )
-    argv: list[str | Path] = [ONNODE, "2", sys.executable, "-c", script]
+    # A signal that was ignored when a shell started can't be trapped, and nohup lets SIGHUP be ignored.
+    argv: list[str | Path] = ["env", "--default-signal", ONNODE, "2", sys.executable, "-c", script]
     with subprocess.Popen(
         argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=tmp_path
     ) as call:
