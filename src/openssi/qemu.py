@@ -267,11 +267,12 @@ class Machine:
         """Run ``line`` in the shell on the console; return its exit status and output, without a terminal's colours."""
         mark = f"R{time.monotonic_ns()}"
         self.send(f"{line}; echo {mark[0]}''{mark[1:]}=$?=\n")
-        # Between the echoed line and the mark lies the output.
+        # Between the echoed line and the mark lies the output. A line typed before the prompt is echoed twice:
+        # by the terminal at once, and by the shell's line editor when it takes it up.
         start = self._seen
         found = self.wait(rf"{mark}=(\d+)=", timeout)
         said = bytes(self._heard[start : self._seen]).decode("utf-8", "replace").replace("\r", "")
-        body = said.split(f"{mark[1:]}=$?=", 1)[-1].rsplit(mark, 1)[0]
+        body = said.rsplit(f"{mark[1:]}=$?=", 1)[-1].rsplit(mark, 1)[0]
         return int(found[1]), _COLOUR.sub("", body).removeprefix("\n")
 
     @property
