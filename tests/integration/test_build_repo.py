@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from pathlib import Path
 
 import pytest
+from conftest import needs
 from debian.deb822 import Packages
 
-from openssi_build import apt, build, chroot, settings, signing
+from openssi import run
+from openssi.netboot import media
+from openssi_build import apt, build, chroot, netboot, settings, signing
 from openssi_build.archive import KEYRING
 
 pytestmark = pytest.mark.integration
@@ -21,11 +26,40 @@ def index(repo: Path) -> dict[str, str]:
     return {each["Package"]: each["Version"] for each in Packages.iter_paragraphs(text, use_apt_pkg=False)}
 
 
-def test_our_packages_the_derived_and_the_kernel_are_published_and_signed(built_repo: Path) -> None:
+def test_our_packages_the_derived_and_the_kernel_are_published_and_signed(built_repo: Path, root: Path) -> None:
     versions = index(built_repo)
-    assert {"openssi", "openssi-archive-keyring", "openssi-doc", "openssi-tools", "linux-image-amd64"} <= set(versions)
+    control = (root / "debian/control").read_text()
+    ours = set(re.findall(r"^Package: (\S+)$", control, re.MULTILINE))
+    assert {*ours, "linux-image-amd64"} <= set(versions)
     assert "~openssi" in versions["procps"]
     signing.check_signature(built_repo / "dists/trixie/InRelease", built_repo / Path(KEYRING).name)
+
+
+def test_the_boot_media_in_the_package_are_those_of_netboot_images(
+    built_repo: Path, root: Path, cache: Path, tmp_path: Path
+) -> None:
+    needs("mcopy", "xorriso")
+    (deb,) = built_repo.glob("pool/**/openssi-etherboot_*.deb")
+    run.run(["dpkg-deb", "--extract", deb, tmp_path / "package"], timeout=60)
+    rules = settings.load(root).repository
+    found = netboot.fetch(cache, rules.suite, "amd64", apt.mirror(rules))
+    made = media.make(tmp_path, media.parts(found.tree))
+    packed = tmp_path / "package/usr/share/openssi/etherboot"
+    assert sorted(packed.iterdir()) == sorted(packed / path.name for path in made)
+    assert [path.read_bytes() == (packed / path.name).read_bytes() for path in made] == [True] * 3
+
+
+def test_the_boot_media_come_with_the_licences_and_the_names_of_their_sources(built_repo: Path, tmp_path: Path) -> None:
+    (deb,) = built_repo.glob("pool/**/openssi-etherboot_*.deb")
+    sources = re.findall(r"(\S+) \(= \S+\)", run.output(["dpkg-deb", "--field", deb, "Built-Using"]).decode())
+    assert sources == ["grub-efi-amd64-signed", "grub2", "ipxe", "shim", "shim-signed", "syslinux"]
+    run.run(["dpkg-deb", "--extract", deb, tmp_path], timeout=60)
+    licences = {
+        path.name.split(".")[1]: (gzip.open if path.suffix == ".gz" else open)(path, "rt").read()
+        for path in tmp_path.glob("usr/share/doc/openssi-etherboot/copyright.*")
+    }
+    named = {"grub-efi-amd64-bin": "GPL-3", "ipxe": "GPL-2", "shim-unsigned": "OpenSSL", "syslinux": "GPL-2"}
+    assert {name: named[name] in text for name, text in licences.items()} == dict.fromkeys(named, True)
 
 
 def test_the_same_tree_is_the_same_repository_at_once(

@@ -125,9 +125,9 @@ def make(
     """Write the media (``kinds``, by default all three) into ``directory`` and return them; equal input, equal bytes."""
     makers = {FLOPPY: _floppy, USB: _usb, ISO: _iso}
     made = []
-    date = max(int(path.stat().st_mtime) for path in sources.values())
+    date = max(int(path.stat().st_mtime) for path in sources.values())  # kept by dpkg: the same wherever they are made
     with tempfile.TemporaryDirectory(prefix="openssi-media-") as name:
-        work = _Work(Path(name), sources, int(os.environ.get("SOURCE_DATE_EPOCH", date)))
+        work = _Work(Path(name), sources, date)
         work.scripts(identity)
         for kind in kinds or KINDS:
             image = work.top / kind
@@ -165,6 +165,15 @@ class _Work:
         """Run a tool; what it dates gets the media's date."""
         run(argv, cwd=self.top, env={"SOURCE_DATE_EPOCH": str(self.date), "MTOOLS_SKIP_CHECK": "1"}, timeout=_TIMEOUT)
 
+    def format(self, image: str, *words: str, start: int = 0, drive: int = 0) -> None:
+        """Make a FAT filesystem at the byte ``start`` of an image; ``drive`` is the number that a BIOS has for it."""
+        self.run(["mformat", *words, "-N", _SERIAL, "-v", _LABEL, "-i", f"{image}@@{start}", "::"])
+        # mtools writes its own version here, and its versions disagree about the number.
+        with (self.top / image).open("r+b") as stream:
+            for offset, content in ((0x03, _LABEL.ljust(8).encode()), (0x24, bytes([drive]))):
+                stream.seek(start + offset)
+                stream.write(content)
+
     def copy(self, image: str, *names: str, to: str = "") -> None:
         """Copy files to a directory of the FAT image ``image`` (a path, with @@offset), dates kept."""
         self.run(["mcopy", "-m", "-i", image, *names, f"::{to}"])
@@ -184,7 +193,7 @@ class _Work:
 
 
 def _floppy(work: _Work, image: Path) -> None:
-    work.run(["mformat", "-C", "-f", "1440", "-N", _SERIAL, "-v", _LABEL, "-i", image.name, "::"])
+    work.format(image.name, "-C", "-f", "1440")
     work.run([work.syslinux(), "--install", image.name])
     work.copy(image.name, "ipxe.krn", "boot.ipx", "syslinux.cfg")
 
@@ -196,7 +205,7 @@ def _usb(work: _Work, image: Path) -> None:
         stream.write(_master_boot_record(work.sources["mbr"].read_bytes(), sectors))
     inside = f"{image.name}@@{_START * 512}"
     geometry = ["-h", str(_HEADS), "-s", str(_SECTORS), "-H", str(_START), "-T", str(sectors)]
-    work.run(["mformat", *geometry, "-N", _SERIAL, "-v", _LABEL, "-i", inside, "::"])
+    work.format(image.name, *geometry, start=_START * 512, drive=0x80)
     work.run([work.syslinux(), "--offset", str(_START * 512), "--install", image.name])
     work.copy(inside, "ipxe.krn", "boot.ipx", "syslinux.cfg")
     work.efi(inside)
@@ -212,8 +221,7 @@ def _master_boot_record(code: bytes, sectors: int) -> bytes:
 
 
 def _iso(work: _Work, image: Path) -> None:
-    work.run(["mformat", "-C", "-T", str(_EFI_KIB * 2), "-h", "64", "-s", "32",
-              "-N", _SERIAL, "-v", _LABEL, "-i", "efi.img", "::"])  # fmt: skip
+    work.format("efi.img", "-C", "-T", str(_EFI_KIB * 2), "-h", str(_HEADS), "-s", str(_SECTORS))
     work.efi("efi.img")
     tree = work.top / "iso"
     shutil.rmtree(tree, ignore_errors=True)
@@ -235,6 +243,7 @@ def _iso(work: _Work, image: Path) -> None:
         "xorriso", "-as", "mkisofs",
         "-quiet",
         "-volid", _LABEL,
+        "-preparer", _LABEL,  # else xorriso's version
         "-rational-rock",
         "-output", image.name,
         "-eltorito-boot", "isolinux/isolinux.bin",
