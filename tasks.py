@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from invoke.context import Context
+from invoke.exceptions import ParseError
 from invoke.parser.argument import Argument
 from invoke.tasks import Task
 from invoke.tasks import task as invoke_task
@@ -36,12 +37,34 @@ def task(**options: Any) -> Callable[[Callable[..., None]], Any]:
                 print("interrupted", file=sys.stderr)
                 sys.exit(130)
 
-        return invoke_task(guarded, **options)
+        return invoke_task(guarded, **{"klass": OurTask, **options})
 
     return decorate
 
 
-class WithWord(Task[Any]):
+def number(text: str) -> int:
+    """Return ``text`` as a number; ParseError, which invoke shows as one line, when it is none."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ParseError(f"error: {text}: expected a number") from None
+
+
+class OurTask(Task[Any]):
+    """A task that refuses words for numbers without a traceback, and that --help explains even where a word is due."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """Return the arguments; with --help none of them takes it for its own value."""
+        arguments: list[Argument] = super().get_arguments(ignore_unknown_help)
+        for argument in arguments:
+            if not {"--help", "-h"}.isdisjoint(sys.argv):
+                argument.positional = False
+            elif argument.kind is int:
+                argument.kind = number
+        return arguments
+
+
+class WithWord(OurTask):
     """A task whose first argument may stand without its flag, or be left out: invoke knows only words that must be there."""
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
