@@ -29,7 +29,8 @@ SHOWN = {
     "1011:0019": "floppy, up to the kernel only: its driver finds no cable in qemu's card",
 }
 _ID = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}")
-_LSPCI = re.compile(r"\[02[0-9a-f]{2}\]: (?P<name>.*) \[(?P<id>[0-9a-f]{4}:[0-9a-f]{4})\]")
+# Ethernet alone: wireless and InfiniBand boot no node.
+_LSPCI = re.compile(r"\[0200\]: (?P<name>.*) \[(?P<id>[0-9a-f]{4}:[0-9a-f]{4})\]")
 
 
 @dataclass(frozen=True)

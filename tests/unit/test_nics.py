@@ -13,6 +13,7 @@ from openssi_build.nics import Nic
 LSPCI = (
     "00:02.0 VGA compatible controller [0300]: Device [1234:1111] (rev 02)\n",
     "00:03.0 Ethernet controller [0200]: Intel Corporation 82540EM Gigabit [8086:100e] (rev 03)\n",
+    "00:04.0 Network controller [0280]: Intel Corporation Wi-Fi 6 AX200 [8086:2723] (rev 1a)\n",
 )
 
 
@@ -44,7 +45,7 @@ def test_what_is_no_ipxe_is_refused(content: bytes, tmp_path: Path) -> None:
         ipxe.cards(path)
 
 
-def test_of_a_listing_only_network_cards_count() -> None:
+def test_of_a_listing_only_ethernet_cards_count() -> None:
     found = nics.ids("", LSPCI, {}, None)  # type: ignore[arg-type]  # the kernel is not asked
     assert found == {"8086:100e": "Intel Corporation 82540EM Gigabit"}
 
