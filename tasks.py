@@ -371,9 +371,9 @@ def doctor(_: Context) -> None:
     help={
         "node": "number of a node in --table",
         "mac": "the machine's hardware address, instead of a node",
-        "ip": "its address with the prefix: 10.1.0.2/24",
+        "ip": "its address with the prefix: 10.1.0.2/24; a node's prefix is 24 where it is not given",
         "server": "the boot server's address; by default that of the table's first init node",
-        "table": "a clustertab",
+        "table": "the cluster's /etc/clustertab",
         "kind": "etherboot.dsk, etherboot.usb or etherboot.iso; by default all",
     }
 )
@@ -388,13 +388,19 @@ def boot_medium(
         print(path.relative_to(ROOT))
 
 
-@task(help={"directory": "by default out/netboot", "keyring": "public keys to check by"})
-def verify_netboot(_: Context, keyring: str, directory: str = "") -> None:
+@task(
+    help={
+        "directory": "by default out/netboot",
+        "keyring": "public keys to check by; by default those of [signing]",
+    }
+)
+def verify_netboot(_: Context, directory: str = "", keyring: str = "") -> None:
     """Check the signature of boot images and then each file."""
-    from openssi_build import manifest
+    from openssi_build import netboot, settings
 
     where = Path(directory) if directory else OUT / "netboot"
-    print(f"{where}: {manifest.check(where, Path(keyring))} files as signed")
+    count = netboot.verify(ROOT, settings.load(ROOT), where, Path(keyring) if keyring else None)
+    print(f"{where}: {count} files as signed")
 
 
 @task(help={"interface": "the interface with the machines; it must have an address", "table": "a clustertab"})

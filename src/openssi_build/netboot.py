@@ -148,6 +148,14 @@ def published(root: Path, made: Made, architecture: str) -> repository.Images:
     return repository.Images(made.directory, (*made.paths, manifest.SUMS, manifest.SIGNATURE), architecture, version)
 
 
+def verify(root: Path, settings: Settings, directory: Path, keyring: Path | None) -> int:
+    """Check ``directory`` by the public keys in ``keyring``, or those of [signing]; return the number of files."""
+    with tempfile.NamedTemporaryFile(prefix="ossi-", suffix=".gpg") as keys:
+        keys.write(signing.public_keys(keyring, root, settings.signing))
+        keys.flush()
+        return manifest.check(directory, Path(keys.name))
+
+
 def make_all(root: Path, cache: Path, settings: Settings, say: Callable[[str], None]) -> Made:
     """Make everything and say what changed and what is there."""
     with signing.signer(settings.signing, root) as signer:
@@ -172,8 +180,8 @@ class Wanted:
 
     def identity(self) -> media.Identity:
         """Return who the machine is; Error says what is lacking or too much."""
-        if bool(self.node) == bool(self.mac):
-            raise Error("boot medium: expected either a node (--node, --table, --ip PREFIX) or --mac and --ip")
+        if bool(self.node) == bool(self.mac) or (self.mac and not (self.ip and self.server)):
+            raise Error("boot medium: expected either --node and --table, or --mac, --ip and --server")
         if not self.node:
             return media.Identity(self.mac, self.ip, self.server)
         if self.table is None:
@@ -187,8 +195,10 @@ class Wanted:
         servers = [each.ip for each in rows.values() if each.initnode and each.number != self.node]
         if not self.server and not servers:
             raise Error(f"{self.table}: no init node but node {self.node}", hint="--server ADDRESS")
-        prefix = self.ip.partition("/")[2] or "24"
-        return media.Identity(row.mac, f"{row.ip}/{prefix}", self.server or servers[0], number=row.number)
+        ip = self.ip or f"{row.ip}/24"
+        if ip.partition("/")[0] != row.ip:
+            raise Error(f"boot medium: --ip {ip}: node {row.number} has {row.ip} in {self.table}")
+        return media.Identity(row.mac, ip, self.server or servers[0], number=row.number)
 
 
 def boot_medium(root: Path, cache: Path, settings: Settings, wanted: Wanted) -> list[Path]:

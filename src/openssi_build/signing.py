@@ -324,6 +324,19 @@ def development_key(root: Path) -> bytes:
         return path.read_bytes()
 
 
+def public_keys(keyring: Path | None, root: Path, settings: Signing) -> bytes:
+    """Return the public keys in ``keyring``, armored or not, as a binary keyring; without one those that ``settings`` name."""
+    if keyring is None:
+        with signer(settings, root) as ours:
+            return ours.public_keys()
+    try:
+        content = keyring.read_bytes()
+    except OSError as problem:
+        raise Error(f"{keyring}: {problem.strerror}") from None
+    with Home() as home:
+        return home.export(home.receive(content, str(keyring)))
+
+
 def check_signature(data: Path, keyring: Path, signature: Path | None = None, *, expired: bool = False) -> None:
     """Check ``data`` (clearsigned, or with a detached ``signature``) by gpgv with the public ``keyring`` only; Error if bad.
 

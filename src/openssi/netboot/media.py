@@ -64,7 +64,9 @@ class Identity:
             card, server = ipaddress.IPv4Interface(self.ip), ipaddress.IPv4Address(self.server)
         except ValueError as problem:
             raise Error(f"boot medium: {problem}", hint="expected addresses such as 10.1.0.2/24 and 10.1.0.1") from None
-        if "/" not in self.ip or server not in card.network or server == card.ip:
+        if "/" not in self.ip or card.ip in (card.network.network_address, card.network.broadcast_address):
+            raise Error(f"boot medium: {self.ip}: expected a machine's address with its prefix, such as 10.1.0.2/24")
+        if server not in card.network or server == card.ip:
             raise Error(f"boot medium: server {server}: expected another address in the network of {self.ip}")
 
     @property

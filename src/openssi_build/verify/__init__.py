@@ -141,7 +141,7 @@ def verify(
     """
     repository = settings.repository
     tree = trees.tree(where)
-    keys = _public_keys(keyring, root, settings)
+    keys = signing.public_keys(keyring, root, settings.signing)
     report = check(tree, repository.suite, keys)
     for line in report.seen:
         say(line)
@@ -173,18 +173,6 @@ def _kept(tree: Tree, report: Report, say: Callable[[str], None]) -> None:
     report.faults += faults
     if known and not faults:
         say(f"snapshots {known[0]} to {known[-1]}: all that clients may still ask for is there")
-
-
-def _public_keys(keyring: Path | None, root: Path, settings: Settings) -> bytes:
-    if keyring is None:
-        with signing.signer(settings.signing, root) as signer:
-            return signer.public_keys()
-    try:
-        content = keyring.read_bytes()
-    except OSError as problem:
-        raise Error(f"{keyring}: {problem.strerror}") from None
-    with signing.Home() as home:
-        return home.export(home.receive(content, str(keyring)))
 
 
 def _expiring(keys: bytes, settings: Settings) -> list[str]:
