@@ -1,5 +1,6 @@
 """dnsmasq's configuration and the addresses it may give."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from openssi.errors import Error
 from openssi.netboot import dhcp
 from openssi.netboot.network import entry_name, network
+from openssi_build import serve
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,18 @@ def test_the_pool_is_in_the_subnet_and_never_has_the_servers_address() -> None:
 def test_an_address_without_room_or_meaning_is_refused(address: str) -> None:
     with pytest.raises(Error, match="eth1"):
         network("eth1", address)
+
+
+def test_machines_are_served_on_an_interface_that_has_an_address_and_is_not_the_loopback() -> None:
+    links = [
+        {"ifname": name, "link_type": kind, "addr_info": [{"family": "inet", "local": address, "prefixlen": 24}]}
+        for name, kind, address in (("lo", "loopback", "127.0.0.1"), ("eth1", "ether", "10.1.0.1"))
+    ]
+    listing = json.dumps([*links, {"ifname": "eth2", "link_type": "ether", "addr_info": []}]).encode()
+    assert serve.interconnect("eth1", listing).address == "10.1.0.1"
+    for name in ("lo", "eth2", "eth3"):
+        with pytest.raises(Error, match=f"{name}: no interface to other machines that has an IPv4 address"):
+            serve.interconnect(name, listing)
 
 
 def test_dnsmasq_is_bound_to_the_interconnect_and_answers_no_names() -> None:
@@ -89,7 +103,9 @@ def test_machines_that_wait_are_those_with_a_lease_and_no_entry(tmp_path: Path) 
     assert [(lease.mac, lease.ip) for lease in found] == [("52:54:00:00:00:77", "10.1.0.200")]
 
 
-@pytest.mark.parametrize("text", ["52:54:00:00:00", "52:54:00:00:00:0g", "", "52:54:00:00:00:01\nx"])
+@pytest.mark.parametrize(
+    "text", ["52:54:00:00:00", "52:54:00:00:00:0g", "", "52:54:00:00:00:01\nx", "01:00:5e:00:00:07"]
+)
 def test_what_is_no_hardware_address_is_refused(text: str) -> None:
     with pytest.raises(Error, match="expected six bytes"):
         entry_name(text)

@@ -114,10 +114,10 @@ def _pool(card: ipaddress.IPv4Interface) -> tuple[ipaddress.IPv4Address, ipaddre
 
 
 def mac(text: str) -> str:
-    """Return the hardware address ``text`` in lower case with colons; Error when it is none."""
+    """Return the hardware address ``text`` in lower case with colons; Error when it is none of a card."""
     plain = text.strip().lower().replace("-", ":")
-    if not _MAC.fullmatch(plain):
-        raise Error(f"hardware address {text!r}: expected six bytes such as 52:54:00:12:34:56")
+    if not _MAC.fullmatch(plain) or int(plain[:2], 16) & 1:
+        raise Error(f"hardware address {text!r}: expected six bytes such as 52:54:00:12:34:56, not a group's")
     return plain
 
 
