@@ -36,25 +36,28 @@ def configuration(cluster: Cluster, node: Node, found: list[Image]) -> str:
 def lasting(node: Node, device: str) -> str:
     """Return ``UUID=…`` of the filesystem on the node's ``device``: a disk is sda at one boot and sdb at the next.
 
-    Error when there is no filesystem.
+    A name that lasts stays as it is. Error when the node can't boot from ``device``; nothing is written there.
     """
-    if "=" in device:
-        return device
-    answer = remote.on_node(node.number, ["blkid", "-p", "-s", "UUID", "-o", "value", device], timeout=_TIMEOUT_S)
-    uuid = answer.output.decode(errors="replace").strip()
-    if answer.status == remote.UNREACHED:
-        raise Error(f"node {node.number}: {uuid}")
-    if answer.status != 0 or not re.fullmatch(r"[0-9A-Fa-f-]+", uuid):
-        raise Error(
-            f"node {node.number}: {device}: no filesystem there", hint=f"onnode {node.number} mkfs.ext4 {device}"
-        )
-    return f"UUID={uuid}"
+    *_, uuid = _make_bootable(node, ["--check", device]) or [""]
+    if not re.fullmatch(r"[0-9A-Fa-f-]+", uuid):
+        raise Error(f"node {node.number}: {device}: expected the UUID of its filesystem, not {uuid!r}")
+    return device if "=" in device else f"UUID={uuid}"
+
+
+def _make_bootable(node: Node, words: list[str]) -> list[str]:
+    """Return the lines that make-bootable says on ``node``; its complaint is an Error."""
+    answer = remote.on_node(node.number, [_PROGRAM, *words], timeout=_TIMEOUT_S)
+    said = answer.output.decode(errors="replace").strip().splitlines()
+    if answer.status != 0:
+        last = said[-1] if said else f"{_PROGRAM}: exit status {answer.status}"
+        raise Error(f"node {node.number}: {last.removeprefix('make-bootable: ')}")
+    return said
 
 
 def install(cluster: Cluster, node: Node) -> list[str]:
     """Put kernels, initrds and GRUB on the node's boot device; return what changed. Error when it can't be done.
 
-    The init node's own /boot is Debian's business.
+    GRUB is the one for BIOS or for UEFI, by which the node started. The init node's own /boot is Debian's business.
     """
     if node.bootdev is None:
         raise Error(f"node {node.number}: has no local boot device", hint=f"ssi-chnode {node.number} --device DEVICE")
@@ -62,12 +65,7 @@ def install(cluster: Cluster, node: Node) -> list[str]:
     path = state.directory(cluster.root, node.number) / "grub.cfg"
     files.write_if_changed(path, configuration(cluster, node, found))
     names = [str(each) for image in found for each in (image.kernel, image.initrd)]
-    answer = remote.on_node(node.number, [_PROGRAM, node.bootdev, str(path), *names], timeout=_TIMEOUT_S)
-    said = answer.output.decode(errors="replace").strip()
-    if answer.status != 0:
-        last = said.splitlines()[-1] if said else f"exit status {answer.status}"
-        raise Error(f"node {node.number}: {node.bootdev}: {last.removeprefix('make-bootable: ')}")
-    return said.splitlines()
+    return _make_bootable(node, [node.bootdev, str(path), *names])
 
 
 def refresh(cluster: Cluster, there: set[int], say: Callable[[str], None]) -> None:

@@ -17,6 +17,7 @@ from openssi_build import apt
 
 _SECTOR = 512
 _FIRST = 2048  # where the partition starts: the gap before it holds GRUB's core image
+OFFSET = _FIRST * _SECTOR  # of the file system, in bytes
 _TIMEOUT = 1800
 
 # What an administrator's Debian has, and what the cluster's packages depend on: the machine that installs
@@ -230,7 +231,7 @@ def assemble(parts: Path, image: Path, size_mib: int) -> None:
         stream.truncate(size_mib * 2**20)
         stream.write(master_boot_record(boot, size_mib * 2**20 // _SECTOR))
         stream.write(core)
-        _copy_sparse(parts / "root", stream.fileno(), _FIRST * _SECTOR)
+        _copy_sparse(parts / "root", stream.fileno(), OFFSET)
     (parts / "root").unlink()
 
 
