@@ -2,15 +2,19 @@
 
 /cluster/self is the node's own /cluster/node<N>, bound there before anything else starts. So ``/etc/nodename``,
 a link to ``/cluster/self/etc/nodename``, is another file on each node, for every program and for systemd.
+
+What is being changed is noted in /cluster/etc/cdsl-change; recover() ends what a kill cut off there, either way.
 """
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from openssi import files
@@ -19,8 +23,10 @@ from openssi.errors import Error
 from openssi.run import run
 
 SELF = Path("/cluster/self")
+CHANGE = "cluster/etc/cdsl-change"  # the path that is changed now; repair-cdsl leaves it alone
 # What is no part of the shared root, or is the ground that the links stand on.
 _REFUSED = ("/cluster", "/proc", "/sys", "/dev", "/run", "/boot", "/usr", "/bin", "/sbin", "/lib", "/lib64")
+_NEW, _OLD = ".openssi-new", ".openssi-old"
 _NODE = re.compile(r"node([1-9][0-9]*)")
 
 
@@ -41,6 +47,27 @@ def node_numbers(root: Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
+def of_node(root: Path, number: int, mounted: Sequence[str] = ()) -> list[Path]:
+    """Return the CDSLs (absolute) that lead node ``number`` to something, sorted; those below ``mounted`` are no links."""
+    return sorted(_below(root, state.directory(root, number), Path("/"), {Path("/", each) for each in mounted}))
+
+
+def _below(root: Path, home: Path, path: Path, mounted: set[Path]) -> Iterator[Path]:
+    for entry in os.scandir(home / path.relative_to("/")):
+        inside = path / entry.name
+        if is_local(root, inside):
+            yield inside
+        elif entry.is_dir(follow_symlinks=False) and inside not in mounted:
+            yield from _below(root, home, inside, mounted)
+
+
+def give(root: Path, path: Path, number: int, home: Path) -> None:
+    """Copy what node ``number`` has behind the CDSL ``path`` into ``home``, another node's directory that nobody uses yet."""
+    place = home / path.relative_to("/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _archive(state.directory(root, number) / path.relative_to("/"), place)
+
+
 def make_local(root: Path, path: Path) -> list[int]:
     """Give each node a copy of the file or directory ``path`` (absolute) and put the link in its place.
 
@@ -48,15 +75,20 @@ def make_local(root: Path, path: Path) -> list[int]:
     is replaced. Error when ``path`` is not there, can't be local or there is no cluster.
     """
     with state.locked(root):
+        recover(root)
         place = _checked(root, path)
         if is_local(root, path):
             return []
-        if not place.exists() and not place.is_symlink():
+        if not _there(place):
             raise Error(f"{path}: no such file or directory")
         numbers = _nodes_or_fail(root)
-        for number in numbers:
-            _copy(place, state.directory(root, number) / path.relative_to("/"))
-        _swap(place, lambda temporary: temporary.symlink_to(target(path)))
+        with _noted(root, path):
+            for copy in _copies(root, path).values():
+                _remove(copy)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                _archive(place, copy)
+            _beside(place, _NEW).symlink_to(target(path))
+            _swap(place)
     return numbers
 
 
@@ -66,26 +98,51 @@ def make_global(root: Path, path: Path, number: int, *, force: bool = False) -> 
     Error when ``path`` is no CDSL, the node has no copy, or, without ``force``, when another node's copy differs.
     """
     with state.locked(root):
-        place = _outside(root, path)
+        recover(root)
         if not is_local(root, path):
             raise Error(f"{path}: not a file that each node has for itself", hint="ls -l shows a link to /cluster/self")
-        copies = {each: state.directory(root, each) / path.relative_to("/") for each in node_numbers(root)}
+        copies = _copies(root, path)
         kept = copies.get(number)
-        if kept is None or not (kept.exists() or kept.is_symlink()):
+        if kept is None or not _there(kept):
             raise Error(f"{path}: node {number} has none")
         differing = [str(each) for each, copy in copies.items() if not same(kept, copy)]
         if differing and not force:
             raise Error(
                 f"{path}: node {number}'s differs from that of node {', '.join(differing)}", hint="--force drops theirs"
             )
-        _swap(place, lambda temporary: _archive(kept, temporary))
-        for copy in copies.values():
+        share(root, path, number)
+
+
+def share(root: Path, path: Path, number: int) -> None:
+    """Put node ``number``'s copy of the CDSL ``path`` in its place and remove all copies, under the lock."""
+    place = _outside(root, path)
+    with _noted(root, path):
+        _archive(_copies(root, path)[number], _beside(place, _NEW))
+        _swap(place)
+
+
+def recover(root: Path) -> None:
+    """End what was cut off in making a path local or global, so that it is the one or the other. Under the lock."""
+    note = root / CHANGE
+    files.sweep([note])
+    if not note.exists():
+        return
+    path = Path(os.fsdecode(note.read_bytes()).removesuffix("\n"))
+    place = _outside(root, path)
+    new, old = _beside(place, _NEW), _beside(place, _OLD)
+    if _there(old) and not _there(place):
+        old.rename(place)
+    if _there(place) and not is_local(root, path):
+        for copy in _copies(root, path).values():
             _remove(copy)
+    _remove(new)
+    _remove(old)
+    note.unlink()
 
 
 def same(first: Path, second: Path) -> bool:
     """Return True when both are the same kind of thing with the same content, all the way down; a missing second counts as same."""
-    if not (second.exists() or second.is_symlink()) or first == second:
+    if not _there(second) or first == second:
         return True
     if first.is_symlink() or second.is_symlink():
         return first.is_symlink() and second.is_symlink() and first.readlink() == second.readlink()
@@ -121,9 +178,8 @@ def _nodes_or_fail(root: Path) -> list[int]:
     return numbers
 
 
-def _copy(source: Path, destination: Path) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    _swap(destination, lambda temporary: _archive(source, temporary))
+def _copies(root: Path, path: Path) -> dict[int, Path]:
+    return {number: state.directory(root, number) / path.relative_to("/") for number in node_numbers(root)}
 
 
 def _archive(source: Path, destination: Path) -> None:
@@ -131,32 +187,48 @@ def _archive(source: Path, destination: Path) -> None:
     run(["cp", "--archive", "--no-target-directory", "--", source, destination])
 
 
-def _swap(place: Path, make: Callable[[Path], None]) -> None:
-    """Put what ``make(temporary path)`` makes in the place of ``place``, which may be a directory or not be there."""
-    new = place.with_name(f".{place.name}.{os.getpid()}.new")
-    old = place.with_name(f".{place.name}.{os.getpid()}.old")
+def _beside(place: Path, ending: str) -> Path:
+    return place.with_name(f".{place.name}{ending}")
+
+
+@contextmanager
+def _noted(root: Path, path: Path) -> Iterator[None]:
+    """Note that ``path`` is being changed, during the block; however it ends, what is left over goes."""
+    files.write(root / CHANGE, os.fsencode(path) + b"\n")
     try:
-        make(new)
-        if place.is_dir() and not place.is_symlink():
-            # rename(2) replaces a directory by nothing but an empty directory.
-            place.rename(old)
-            try:
-                new.rename(place)
-            except BaseException:
-                old.rename(place)
-                raise
-            shutil.rmtree(old)
-        else:
-            if new.is_dir() and not new.is_symlink():
-                place.unlink(missing_ok=True)
-            new.rename(place)
-        files.sync_directory(place.parent)
+        yield
     finally:
-        _remove(new)
+        recover(root)
+
+
+def _swap(place: Path) -> None:
+    """Let ``place``, which is there, and what is made beside it change their names, as one step where that can be."""
+    new = _beside(place, _NEW)
+    os.sync()  # what the names will mean is on the disk before them
+    if not _is_directory(place) and not _is_directory(new):
+        new.replace(place)
+    else:
+        try:
+            files.exchange(new, place)
+        except OSError as problem:
+            if problem.errno not in (errno.EINVAL, errno.ENOSYS):
+                raise
+            # NFS: rename(2) replaces nothing by a directory and no directory by a link. recover() knows what was old.
+            place.rename(_beside(place, _OLD))
+            new.rename(place)
+    files.sync_directory(place.parent)
+
+
+def _there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if _is_directory(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ is there; it is renamed away before the line goes. Whatever was cut off in betwe
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import secrets
 import shutil
@@ -16,7 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from openssi import files
-from openssi.cluster import blocks, bootserver, create, derive, fstab, state, table
+from openssi.cluster import blocks, bootserver, cdsl, create, derive, fstab, state, table
 from openssi.cluster.answers import hostname
 from openssi.cluster.journal import Journal
 from openssi.cluster.state import Cluster
@@ -223,6 +224,7 @@ def follow(root: Path, say: Say) -> None:
 
 def recover(root: Path) -> list[str]:
     """End what was cut off in a node's directory, as the table says; return what was done. Under the lock."""
+    cdsl.recover(root)
     known = {node.number for node in table.read(root / state.TABLE)}
     files.sweep([root / state.TABLE, root / "etc/fstab"])
     done = []
@@ -271,6 +273,12 @@ def _make_directory(cluster: Cluster, node: Node, nodename: str) -> None:
     for path in pernode(root):
         (new / path).parent.mkdir(parents=True, exist_ok=True)
         copy_tree(root / path, new / path, content=False)
+    first = cluster.init_node.number
+    others = [link for link in cdsl.of_node(root, first, pernode(root)) if link.as_posix().lstrip("/") not in own]
+    for link in others:
+        cdsl.give(root, link, first, new)
+    if others:
+        os.sync()  # before the table says that the node is there
 
 
 def pernode(root: Path) -> list[str]:

@@ -19,6 +19,7 @@ _CHANGES = {
     "os.chmod",
     "os.chown",
     "os.utime",
+    "ctypes.dlsym",  # renameat2
 }
 
 

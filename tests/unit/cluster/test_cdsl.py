@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+from functools import partial
+from itertools import count, takewhile
 from pathlib import Path
 
 import pytest
+from unit.cluster import killed
 
-from openssi.cluster import cdsl
+from openssi import files
+from openssi.cluster import cdsl, state
 from openssi.errors import Error
 
 MOTD = Path("/etc/motd")
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    monkeypatch.setattr("os.sync", lambda: None)
 
 
 @pytest.fixture
@@ -94,12 +105,90 @@ def test_a_file_that_is_shared_or_absent_on_the_node_can_not_be_made_global(clus
         cdsl.make_global(cluster, MOTD, 3)
 
 
-def test_an_interrupted_swap_leaves_the_old_file_and_no_rest(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_on_the_way_leaves_the_old_file_and_no_rest(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(path: Path, target: Path) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "symlink_to", broken)
     with pytest.raises(KeyboardInterrupt):
         cdsl.make_local(cluster, MOTD)
-    assert [each.name for each in (cluster / "etc").iterdir()] == ["motd"]
     assert (cluster / "etc/motd").read_text() == "hello\n"
+    assert rests(cluster) == [] and not (cluster / "cluster/node1/etc/motd").exists()
+
+
+def rests(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if ".openssi-" in path.name or path.name == "cdsl-change"]
+
+
+def no_exchange(first: Path, second: Path) -> None:
+    """What NFS says."""
+    raise OSError(errno.EINVAL, "Invalid argument")
+
+
+def content(path: Path) -> str:
+    return (path / "a.conf" if path.is_dir() else path).read_text()
+
+
+def whole(root: Path, path: Path) -> None:
+    """Assert that ``path`` is a link with a copy on each node, or there and no copy is."""
+    copies = [root / f"cluster/node{number}" / path.relative_to("/") for number in (1, 2, 12)]
+    if cdsl.is_local(root, path):
+        assert [content(copy) for copy in copies] == ["mine\n"] * 3
+    else:
+        assert content(root / path.relative_to("/")) == "mine\n"
+        assert not any(copy.exists() for copy in copies)
+    assert rests(root) == []
+
+
+@pytest.mark.parametrize(("name", "atomic"), [("foo.d", True), ("foo.d", False), ("motd", True)])
+@pytest.mark.parametrize("back", [False, True])
+def test_killed_anywhere_it_is_local_or_global_and_the_next_call_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, *, atomic: bool, back: bool
+) -> None:
+    if not atomic:
+        monkeypatch.setattr(files, "exchange", no_exchange)
+    path = Path("/etc", name)
+
+    def prepared(root: Path) -> Path:
+        for number in (1, 2, 12):
+            (root / f"cluster/node{number}").mkdir(parents=True)
+        place = root / "etc" / name
+        (place if name == "foo.d" else place.parent).mkdir(parents=True)
+        (place / "a.conf" if name == "foo.d" else place).write_text("mine\n")
+        if back:
+            cdsl.make_local(root, path)
+        return root
+
+    def turned(root: Path) -> None:
+        if back:
+            cdsl.make_global(root, path, 2)
+        else:
+            cdsl.make_local(root, path)
+
+    def died(step: int) -> bool:
+        root = prepared(tmp_path / str(step))
+        if not killed.at(step, root, partial(turned, root)):
+            return False
+        place = root / "etc" / name
+        if atomic:
+            assert place.is_symlink() or content(place) == "mine\n", f"step {step}: nothing there"
+        with state.locked(root):
+            cdsl.recover(root)
+        whole(root, path)
+        if cdsl.is_local(root, path) == back:
+            turned(root)
+        assert cdsl.is_local(root, path) != back
+        whole(root, path)
+        return True
+
+    assert len(list(takewhile(died, count(1)))) > 10
+
+
+def test_the_links_of_a_node_are_found_and_mounted_directories_hold_none(cluster: Path) -> None:
+    for path in ("srv/own", "var/lib/systemd"):
+        (cluster / path).mkdir(parents=True)
+    cdsl.make_local(cluster, MOTD)
+    cdsl.make_local(cluster, Path("/srv/own"))
+    (cluster / "cluster/node1/etc/no-link").touch()
+    (cluster / "cluster/node1/var/lib/systemd/deep").mkdir(parents=True)
+    assert cdsl.of_node(cluster, 1, ["var/lib/systemd"]) == [MOTD, Path("/srv/own")]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from unit.cluster import killed, machine
 
-from openssi.cluster import answers, create, nodes, state
+from openssi.cluster import answers, cdsl, create, nodes, state
 from openssi.cluster.answers import Answers
 from openssi.cluster.nodes import Request
 from openssi.errors import Error
@@ -70,6 +70,22 @@ def test_a_node_is_added_with_all_that_follows(tmp_path: Path) -> None:
     whole(root, EARTH)
     ids = {(root / f"cluster/node{n}/etc/machine-id").read_text() for n in (1, 2)}
     assert len(ids) == 2
+
+
+def test_a_new_node_gets_what_each_node_has_for_itself_as_the_init_node_has_it(tmp_path: Path) -> None:
+    root = made(tmp_path)
+    (root / "etc/X11").mkdir()
+    (root / "etc/X11/xorg.conf").write_text("nv\n")
+    (root / "srv/own").mkdir(parents=True)
+    (root / "srv/own/a").write_text("1")
+    cdsl.make_local(root, Path("/etc/X11/xorg.conf"))
+    cdsl.make_local(root, Path("/srv/own"))
+    (root / "cluster/node1/etc/X11/xorg.conf").write_text("vesa\n")
+    nodes.add(root, EARTH)
+    home = root / "cluster/node2"
+    assert (home / "etc/X11/xorg.conf").read_text() == "vesa\n"
+    assert (home / "srv/own/a").read_text() == "1"
+    whole(root, EARTH)
 
 
 def test_a_node_is_removed_without_a_trace_and_others_stay(tmp_path: Path) -> None:
