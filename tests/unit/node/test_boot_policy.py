@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from openssi import services
+from openssi.cluster import cdsl
 
 ROOT = Path(__file__).resolve().parents[3]
 NODE = ROOT / "node"
@@ -151,3 +152,34 @@ def test_a_file_in_the_place_of_a_link_becomes_the_node_s_own(tree: Path) -> Non
     assert (own / "hostname").read_text() == "new\n"
     assert (own / "network/interfaces").read_text() == "as it was\n"
     assert script(NODE / "usr/lib/openssi/repair-cdsl", tree) == ""
+
+
+def test_a_repair_that_was_cut_off_is_ended_by_the_next(tree: Path) -> None:
+    own = tree / "cluster/self/etc"
+    own.mkdir(parents=True)
+    (own / "hostname").write_text("new\n")
+    (tree / "etc/hostname").write_text("new\n")
+    (tree / "etc/hostname.openssi-new").symlink_to("/cluster/self/etc/hostname")
+    assert "repaired the link /etc/hostname" in script(NODE / "usr/lib/openssi/repair-cdsl", tree)
+    assert (tree / "etc/hostname").is_symlink()
+    assert not (tree / "etc/hostname.openssi-new").is_symlink()
+
+
+def test_what_lies_in_a_directory_of_the_node_s_own_is_left_alone(tree: Path) -> None:
+    own = tree / "cluster/self/etc"
+    (own / "foo.d").mkdir(parents=True)
+    (own / "foo.d/a.conf").write_text("mine\n")
+    (tree / "etc/foo.d").symlink_to("../cluster/self/etc/foo.d")
+    assert script(NODE / "usr/lib/openssi/repair-cdsl", tree) == ""
+    assert (own / "foo.d/a.conf").read_text() == "mine\n"
+
+
+def test_what_mkglobalfile_has_in_hand_is_not_repaired(tree: Path) -> None:
+    own = tree / "cluster/self/etc"
+    own.mkdir(parents=True)
+    (own / "motd").write_text("was mine\n")
+    (tree / "etc/motd").write_text("for all\n")
+    (tree / "cluster/etc").mkdir()
+    (tree / cdsl.CHANGE).write_text("/etc/motd\n")
+    assert script(NODE / "usr/lib/openssi/repair-cdsl", tree) == ""
+    assert (tree / "etc/motd").read_text() == "for all\n"
