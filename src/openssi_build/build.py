@@ -18,12 +18,10 @@ from rich.table import Table
 
 from openssi import files
 from openssi.errors import Error
-from openssi_build import apt, archive, deb, derived, kernels, keys, netboot, repository, signing, site
+from openssi_build import apt, archive, deb, derived, images, kernels, keys, netboot, repository, signing, site
 from openssi_build.repository import Snapshot
 from openssi_build.settings import Settings, Signing
 from openssi_build.site import size
-
-KERNEL = "trixie-amd64"
 
 
 @dataclass
@@ -97,10 +95,11 @@ def _derived(build: Build) -> str:
 
 
 def _kernel(build: Build) -> str:
-    """Fetch the qualified kernel from Debian."""
-    kernel = kernels.qualified(build.root, build.cache, KERNEL)
-    _take(build, kernel.debs)
-    return kernel.abi
+    """Fetch from Debian the kernels that the boot images are made for."""
+    names = images.kernels_of(build.root, build.settings)
+    found = [kernels.qualified(build.root, build.cache, name, mirror=build.mirror) for name in names]
+    _take(build, list(dict.fromkeys(deb for kernel in found for deb in kernel.debs)))
+    return ", ".join(dict.fromkeys(kernel.abi for kernel in found))
 
 
 def _netboot(build: Build) -> str:
@@ -133,7 +132,7 @@ STEPS = (
     Step("signing keys", "30 s", _keys),
     Step("openssi packages", "1 min", _own),
     Step("derived packages", "6 min", _derived),
-    Step("qualified kernel", "1 min", _kernel),
+    Step("qualified kernels", "1 min", _kernel),
     Step("network boot images", "20 s", _netboot),
     Step("publish", "10 s", _publish),
 )
@@ -167,6 +166,7 @@ def build_repository(root: Path, cache: Path, settings: Settings, *, strict: boo
     """
     console = Console()
     repo = root / "out" / "repo"
+    images.kernels_of(root, settings)  # what can't be served is refused before anything is built
     with signing.signer(settings.signing, root) as signer:
         if fresh:
             _check_without_clients(repo, settings, signer)

@@ -49,6 +49,23 @@ def build_all(
     return [_make(root, cache, wanted, out or root / "out" / "initrd", mirror, say) for wanted in settings.initrd]
 
 
+def kernels_of(root: Path, settings: Settings) -> list[str]:
+    """Return the names in kernels/ of the kernels that the boot images are made for: those that the repository carries.
+
+    Error when one is of another release or architecture than the repository: clients could not run what they boot.
+    """
+    repository = settings.repository
+    for wanted in settings.initrd:
+        kernel = kernels.describe(root, wanted.kernel)
+        where = f"openssi.toml: initrd '{wanted.name}': key 'kernel': {wanted.kernel} is"
+        if kernel.suite != repository.suite:
+            raise Error(f"{where} of Debian {kernel.suite}, but [repository] suite is {repository.suite}")
+        if kernel.architecture not in repository.architectures:
+            known = ", ".join(repository.architectures)
+            raise Error(f"{where} for {kernel.architecture}, but [repository] architectures are {known}")
+    return list(dict.fromkeys(wanted.kernel for wanted in settings.initrd))
+
+
 def _make(root: Path, cache: Path, wanted: Initrd, out: Path, mirror: apt.Mirror, say: Callable[[str], None]) -> Made:
     kernel = kernels.qualified(root, cache, wanted.kernel, mirror=mirror)
     inputs, problems = inputs_of(root, cache, wanted, kernel, mirror)
@@ -80,6 +97,8 @@ def inputs_of(
     root: Path, cache: Path, wanted: Initrd, kernel: kernels.QualifiedKernel, mirror: apt.Mirror
 ) -> tuple[build.Inputs, list[str]]:
     """Return what the image ``wanted`` is made of, fetched where the cache lacks it, and what could not be had."""
+    microcode = _archives(root, wanted, "microcode", wanted.microcode)
+    overlays = _archives(root, wanted, "overlays", wanted.overlays)
     suite = kernels.describe(root, wanted.kernel).suite
     architecture = kernels.describe(root, wanted.kernel).architecture
     own = modules(kernel.tree, kernel.abi)
@@ -93,13 +112,22 @@ def inputs_of(
         busybox=build.busybox(unpack(cache, busybox)),
         parts=root / "initrd",
         firmware=tuple(path for tree in trees for path in build.firmware_directories(tree, own)),
-        microcode=tuple(root / path for path in wanted.microcode),
-        overlays=tuple(root / path for path in wanted.overlays),
+        microcode=microcode,
+        overlays=overlays,
         codec=wanted.compress,
         date=_date(root, kernel),
         cache=cache / "initrd",
     )
     return inputs, problems
+
+
+def _archives(root: Path, wanted: Initrd, key: str, paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the files that ``key`` names below ``root``; Error when one is none."""
+    for path in paths:
+        if not (root / path).is_file():
+            what = "not a file" if (root / path).exists() else "no such file"
+            raise Error(f"openssi.toml: initrd '{wanted.name}': key '{key}': {path}: {what}")
+    return tuple(root / path for path in paths)
 
 
 def _date(root: Path, kernel: kernels.QualifiedKernel) -> int | None:

@@ -50,10 +50,11 @@ def test_what_was_interrupted_begins_again_too(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.fixture
-def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def tree(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tree that builds one package, with other bytes each time."""
     needs("gpg", "gpgv")
     monkeypatch.delenv("OPENSSI_SIGNING_KEY", raising=False)
+    (tmp_path / "kernels").symlink_to(root / "kernels")
     made = SmallRepository(tmp_path / "made")
 
     def make(build: Build) -> str:

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
+from gpgsigner import PlainSigner
 
 from openssi.errors import Error
-from openssi_build import apt, kernels
+from openssi_build import apt, build, kernels
 from openssi_build.apt import Package
+from openssi_build.build import Build
+from openssi_build.settings import Initrd, Repository, Settings
 
 
 class Mirror:
@@ -204,3 +207,35 @@ def test_the_record_lies_in_the_repository_and_goes_where_it_goes(mirror: Mirror
     (clone / "out").mkdir()
     (tree / "out/repo").rename(clone / "out/repo")
     assert kernels.qualified(clone, cache).abi == "6.12.2+deb13-amd64"
+
+
+def test_the_repository_carries_the_kernels_of_the_boot_images(
+    mirror: Mirror, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apt, "mirror", lambda _: None)
+    mirror.versions = ["6.12.3-1", "6.12.2-1"]
+    (tree / "kernels/before.toml").write_text('package = "linux-image-amd64"\nsuite = "trixie"\nversion = "6.12.2-1"\n')
+    images = (Initrd("one", kernel="before"), Initrd("two", kernel="before", drivers=("e1000",)))
+    made = Build(tree, tmp_path, tree / "out/repo", Settings(initrd=images), PlainSigner())  # type: ignore[arg-type]
+    steps = {step.name: step for step in build.STEPS}
+    assert steps["qualified kernels"].act(made) == "6.12.2+deb13-amd64"
+    assert [path.name for path in made.packages] == [
+        "linux-image-6.12.2+deb13-amd64_6.12.2-1_amd64.deb",
+        "linux-image-amd64_6.12.2-1_amd64.deb",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("repository", "error"),
+    [
+        (Repository(suite="bookworm"), "of Debian trixie, but [repository] suite is bookworm"),
+        (Repository(architectures=("arm64",)), "for amd64, but [repository] architectures are arm64"),
+    ],
+)
+def test_a_kernel_that_the_repositorys_clients_cannot_have_is_refused(
+    tree: Path, tmp_path: Path, repository: Repository, error: str
+) -> None:
+    with pytest.raises(Error) as caught:
+        build.build_repository(tree, tmp_path / "cache", Settings(repository=repository))
+    assert str(caught.value) == f"openssi.toml: initrd 'default': key 'kernel': trixie-amd64 is {error}"
+    assert not (tree / "out").exists()
