@@ -420,5 +420,5 @@ def nics(_: Context, wanted: str = "") -> None:
     from openssi_build import nics as cards
 
     listing = [] if wanted or sys.stdin.isatty() else sys.stdin.readlines()
-    for nic in cards.find(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), wanted, listing):
-        print("\n".join(nic.lines()))
+    found = cards.find(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), wanted, listing)
+    print(*cards.told(found), sep="\n")

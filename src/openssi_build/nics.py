@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,6 @@ SHOWN = {
     "10ec:8139": "PXE, floppy",
     "1022:2000": "PXE, floppy",
     "1af4:1000": "PXE, floppy, UEFI with and without Secure Boot, USB and CD by UEFI",
-    "1af4:1041": "PXE, floppy, UEFI with and without Secure Boot, USB and CD by UEFI",
     "10ec:8029": "PXE, floppy",
     "15ad:07b0": "PXE, floppy",
     "8086:1229": "PXE, floppy",
@@ -43,11 +43,17 @@ class Nic:
     included: bool  # one of the modules is in the boot image
     name: str = ""
 
+    def title(self) -> str:
+        """Return its id and what it is called."""
+        return f"{self.id} {self.name or self.ipxe}".rstrip()
+
     def lines(self) -> list[str]:
         """Return what to tell of it."""
+        if not self.ipxe and not self.modules:
+            return ["  unknown    neither iPXE nor the kernel has a driver for this id: it can't be a node's card"]
         ways = ["PXE, where the card or the firmware has a boot ROM", "UEFI, where the firmware drives it"]
         if self.ipxe:
-            ways.append(f"without one: {media.FLOPPY}, {media.USB}, {media.ISO} (iPXE: {self.ipxe})")
+            ways.append(f"without one: {media.FLOPPY}, {media.USB}, {media.ISO} (iPXE drives it)")
         if not self.modules:
             after = "no driver in the kernel: it can't be a node's"
         elif self.included:
@@ -55,11 +61,22 @@ class Nic:
         else:
             after = f"{', '.join(self.modules)}, not in the boot image: add it to drivers in openssi.toml"
         return [
-            f"{self.id}  {self.name}".rstrip(),
             *(f"  boots by   {way}" for way in ways),
             f"  then       {after}",
             f"  shown      {SHOWN.get(self.id, 'by no boot test')}",
         ]
+
+
+def told(cards: Iterable[Nic]) -> list[str]:
+    """Return what to tell of ``cards``, those of which the same is to be told together."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for nic in cards:
+        alike.setdefault(tuple(nic.lines()), []).append(nic.title())
+    return [line for lines, titles in alike.items() for line in (*_wrapped(titles), *lines)]
+
+
+def _wrapped(titles: Sequence[str]) -> list[str]:
+    return textwrap.wrap(", ".join(titles), 100, break_long_words=False, break_on_hyphens=False)
 
 
 def ids(wanted: str, listing: Iterable[str], known: Mapping[str, str], kernel: Modules) -> dict[str, str]:
@@ -85,14 +102,27 @@ def find(root: Path, cache: Path, settings: Settings, wanted: str, listing: Iter
     inputs, _ = images.inputs_of(
         root, cache, first, kernels.qualified(root, cache, first.kernel, mirror=mirror), mirror
     )
-    included = set(inputs.chosen.modules)
-    made = []
-    for each, name in ids(wanted, listing, known, kernel).items():
+    return cards(ids(wanted, listing, known, kernel), known, kernel, set(inputs.chosen.modules), wanted or "stdin")
+
+
+def cards(
+    names: Mapping[str, str], known: Mapping[str, str], kernel: Modules, included: Collection[str], where: str
+) -> list[Nic]:
+    """Return the cards ``names`` (by id); Error, beginning with ``where``, when none of them is an Ethernet card.
+
+    ``known`` are the names that iPXE has, ``included`` the modules of the boot image.
+    """
+    made, others = [], set[str]()
+    for each, name in names.items():
         modules = tuple(driver.module for driver in nics.matching(kernel, each))
-        made.append(Nic(each, known.get(each, ""), modules, bool(included.intersection(modules)), name))
+        vendor, device = (int(part, 16) for part in each.split(":"))
+        if not modules and (other := kernel.of_device(vendor, device)):
+            others.update(other)
+            continue
+        made.append(Nic(each, known.get(each, ""), modules, not set(included).isdisjoint(modules), name))
     if not made:
         raise Error(
-            f"{wanted or 'stdin'}: no network card found",
+            f"{where}: no Ethernet card" + (f": its driver is {', '.join(sorted(others))}" if others else " found"),
             hint="give an id such as 8086:100e, a name, or: lspci -nn | inv nics",
         )
     return made

@@ -31,12 +31,15 @@ class Driver:
 def drivers(kernel: Modules) -> Iterator[Driver]:
     """Yield the network drivers of ``kernel`` by name."""
     for name in sorted(kernel.dependencies):
-        path = kernel.dependencies[name][0]
-        _, net, below = path.partition("drivers/net/")
-        if net and not below.startswith(_OTHERS):
+        if _is_for_cards(kernel, name):
             driver = describe(kernel, name)
             if driver.ids or name == "virtio_net":
                 yield driver
+
+
+def _is_for_cards(kernel: Modules, name: str) -> bool:
+    _, net, below = kernel.dependencies[name][0].partition("drivers/net/")
+    return bool(net) and not below.startswith(_OTHERS)
 
 
 def describe(kernel: Modules, name: str) -> Driver:
@@ -63,11 +66,16 @@ def _id(alias: str) -> str:
 
 
 def matching(kernel: Modules, wanted: str) -> list[Driver]:
-    """Return the drivers that ``wanted`` fits: an id (``8086:100e``), a name or a pattern of names; all when empty."""
+    """Return the drivers that ``wanted`` fits: an id (``8086:100e``), a name or a pattern of names; all when empty.
+
+    What drives no network card, or a wireless one, is none of them.
+    """
     if re.fullmatch(r"[0-9A-Fa-f]{4}:[0-9A-Fa-f]{4}", wanted):
         vendor, device = (int(each, 16) for each in wanted.split(":"))
-        return [describe(kernel, name) for name in kernel.of_device(vendor, device)]
-    if wanted and not any(letter in wanted for letter in "*?["):
+        names = kernel.of_device(vendor, device)
+    elif wanted and not any(letter in wanted for letter in "*?["):
         found = kernel.find(wanted)
-        return [describe(kernel, name) for name in found.modules] if found else []
-    return [each for each in drivers(kernel) if not wanted or fnmatch.fnmatchcase(each.module, module_name(wanted))]
+        names = found.modules if found else ()
+    else:
+        return [each for each in drivers(kernel) if not wanted or fnmatch.fnmatchcase(each.module, module_name(wanted))]
+    return [describe(kernel, name) for name in names if _is_for_cards(kernel, name)]
