@@ -50,21 +50,75 @@ until two ss -ltn | grep -q :22 && ss -ltn | grep -q :22; do
     sleep 0.1
 done
 
-tell root onnode 2 id -un
+# What a call keeps, for root and for a user: run as that user.
+cat >/rows.sh <<'EOT'
+case $1 in
+directory) cd /var/tmp && onnode 2 pwd ;;
+environment)
+    GIVEN="two
+lines 'quoted' \$x" PATH=$PATH:/of/mine LANG=C.UTF-8 BIG=$(head -c 120000 /dev/zero | tr '\0' y)
+    export GIVEN PATH LANG BIG
+    onnode 2 sh -c 'echo "$GIVEN;${PATH##*:};$LANG;${#BIG}"' | tr '\n' '/'
+    ;;
+input) printf through | onnode 2 sh -c 'cat; echo " and out"' ;;
+status) onnode 2 sh -c 'exit 7' ;;
+terminal) TERM=vt100 script --quiet --return --command "onnode 2 sh -c 'test -t 0 && test -t 1 && echo \$TERM'" /dev/null | tr -d '\r' ;;
+signal)
+    ready=$(mktemp -u)
+    mkfifo "$ready"
+    onnode 2 sh -c 'trap "echo got it; exit 42" TERM; echo >"$1"; while :; do sleep 0.1; done' sh "$ready" &
+    call=$!
+    timeout 30 cat "$ready" >/dev/null
+    kill -TERM "$call"
+    wait "$call"
+    code=$?
+    rm "$ready"
+    exit "$code"
+    ;;
+esac
+EOT
+for who in root alice; do
+    tell "$who" runuser -u "$who" -- onnode 2 id -un
+    for row in directory environment input status terminal signal; do
+        tell "${who}_$row" runuser -u "$who" -- sh /rows.sh "$row"
+    done
+done
 tell namespace onnode 2 sh -c 'ip -4 -o address show | grep -c 10.0.0.2'
-tell status onnode 2 sh -c 'exit 7'
-tell alice runuser -u alice -- onnode 2 id -un
-tell alice_status runuser -u alice -- onnode 2 sh -c 'exit 9'
+
+# What of a call every user can read, on both nodes: their processes are in one /proc. The patterns don't find themselves.
+visible() { cat /proc/[0-9]*/cmdline | tr '\0' '\n' | grep -c "$1"; }
+for who in root alice; do
+    mkfifo -m 666 /tmp/started /tmp/done
+    # shellcheck disable=SC2016 # expanded there
+    MY_SECRET=between-us runuser -u "$who" -- onnode 2 sh -c 'echo "words-of-it $MY_SECRET" >/tmp/started; cat /tmp/done' &
+    call=$!
+    tell "${who}_secret" timeout 30 cat /tmp/started
+    tell "${who}_words_seen" visible 'words[-]of-it'
+    tell "${who}_secret_seen" visible 'between[-]us'
+    timeout 30 sh -c 'echo >/tmp/done'
+    wait "$call"
+    rm /tmp/started /tmp/done
+done
+
 bare='ssh -o BatchMode=yes -o PreferredAuthentications=hostbased -o HostbasedAuthentication=yes -o ControlPath=none'
+# refused NAME COMMAND...: tell what it says of it, too
+refused() {
+    name=$1
+    shift
+    tell "$name" sh -c 'exec "$@" 2>&1' sh "$@"
+}
 # shellcheck disable=SC2086 # words
 {
-    tell alice_as_bob runuser -u alice -- $bare bob@10.0.0.2 id -un
-    tell alice_as_root runuser -u alice -- $bare root@10.0.0.2 id -un
-    tell root_as_bob $bare bob@10.0.0.2 id -un
+    tell bare_root $bare 10.0.0.2 id -un
+    tell bare_alice runuser -u alice -- $bare 10.0.0.2 id -un
+    refused alice_as_bob runuser -u alice -- $bare bob@10.0.0.2 id -un
+    refused alice_as_root runuser -u alice -- $bare root@10.0.0.2 id -un
+    refused root_as_bob $bare bob@10.0.0.2 id -un
     # on another network nobody is known, though the host's keys are the same
-    bare="$bare -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
-    tell outside $bare 10.9.9.2 id -un
-    tell outside_alice runuser -u alice -- $bare 10.9.9.2 id -un
+    bare="$bare -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+    tell bare_again $bare 10.0.0.2 id -un
+    refused outside $bare 10.9.9.2 id -un
+    refused outside_alice runuser -u alice -- $bare 10.9.9.2 id -un
 }
 tell alice_keysign runuser -u alice -- sh -c 'echo forged | /usr/lib/openssh/ssh-keysign'
 for secret in /cluster/etc/serf-key /etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_rsa_key; do

@@ -42,18 +42,36 @@ def told(machine: Machine) -> dict[str, tuple[int, str]]:
     return answers
 
 
-def test_every_user_is_himself_on_another_node(told: dict[str, tuple[int, str]]) -> None:
-    assert told["root"] == (0, "root")
-    assert told["alice"] == (0, "alice")
+@pytest.mark.parametrize("who", ["root", "alice"])
+def test_a_call_keeps_what_the_caller_has(told: dict[str, tuple[int, str]], who: str) -> None:
     assert told["namespace"] == (0, "1")
-    assert told["status"][0] == 7
-    assert told["alice_status"][0] == 9
+    assert told[who] == (0, who)
+    assert told[f"{who}_directory"] == (0, "/var/tmp")
+    assert told[f"{who}_environment"] == (0, "two/lines 'quoted' $x;/of/mine;C.UTF-8;120000/")
+    assert told[f"{who}_input"] == (0, "through and out")
+    assert told[f"{who}_status"] == (7, "")
+    assert told[f"{who}_terminal"] == (0, "vt100")
+    assert told[f"{who}_signal"] == (42, "got it")
+
+
+@pytest.mark.parametrize("who", ["root", "alice"])
+def test_the_environment_is_in_no_command_line_of_either_node(told: dict[str, tuple[int, str]], who: str) -> None:
+    assert told[f"{who}_secret"] == (0, "words-of-it between-us")
+    # onnode and ssh here, a shell there and the command
+    assert int(told[f"{who}_words_seen"][1]) >= 4
+    assert told[f"{who}_secret_seen"] == (1, "0")
+
+
+def test_a_user_is_himself_without_onnode_too(told: dict[str, tuple[int, str]]) -> None:
+    assert told["bare_root"] == told["bare_again"] == (0, "root")
+    assert told["bare_alice"] == (0, "alice")
 
 
 @pytest.mark.parametrize("who", ["alice_as_bob", "alice_as_root", "root_as_bob", "outside", "outside_alice"])
 def test_nobody_is_another_and_nobody_is_known_from_outside(told: dict[str, tuple[int, str]], who: str) -> None:
     status, text = told[who]
-    assert (status, text) == (255, "")
+    assert status == 255
+    assert "Permission denied (" in text
 
 
 def test_users_read_no_secret_and_no_foreign_connection(told: dict[str, tuple[int, str]]) -> None:

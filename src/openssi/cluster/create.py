@@ -233,6 +233,8 @@ def _nfs_text(service: str) -> str:
 def _sshd_text(network: str) -> str:
     return _NOTICE + (
         "UseDNS no\n"
+        # the environment of onnode's caller; added to what Debian's sshd_config accepts, where a Match would replace it
+        "AcceptEnv OPENSSI_ENVIRONMENT\n"
         f"Match Address {network}\n"
         "  HostbasedAuthentication yes\n"
         "  HostbasedUsesNameFromPacketOnly no\n"

@@ -15,11 +15,11 @@ ONNODE = ROOT / "bin/onnode"
 
 # The words behind the options are the address and the command line.
 SSH = """#!/bin/sh
-echo "$@" | head -n1 >>"$LOG"
+echo "$@" >>"$LOG"
 while :; do case $1 in -F | -o) shift 2 ;; -*) shift ;; *) break ;; esac; done
 address=$1; shift
 [ "$address" = 10.0.0.2 ] || { echo "no route to $address" >&2; exit 255; }
-exec env -i PATH="$PATH" HOME="$HOME" setsid --wait "${LOGIN_SHELL:-/bin/sh}" -c "$*"
+exec env -i PATH="$PATH" HOME="$HOME" ${TAKES_NONE-"OPENSSI_ENVIRONMENT=$OPENSSI_ENVIRONMENT"} setsid --wait "${LOGIN_SHELL:-/bin/sh}" -c "$*"
 """
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -83,6 +83,21 @@ def test_directory_and_environment_are_the_caller_s(onnode: Run, tmp_path: Path)
     )
     found = onnode("2", sys.executable, "-c", script, env=given, cwd=where)
     assert found.stdout.decode().strip() == f"{where} {[given['NAME'], '', None, None]}"
+
+
+def test_the_environment_is_in_no_command_line(onnode: Run, tmp_path: Path) -> None:
+    found = onnode("2", "sh", "-c", "echo $SECRET; env", env={"SECRET": "between us"})
+    assert found.stdout.startswith(b"between us\n")
+    assert b"OPENSSI_ENVIRONMENT" not in found.stdout
+    calls = (tmp_path / "calls").read_text()
+    assert "echo $SECRET" in calls
+    assert "between us" not in calls
+
+
+def test_a_node_that_takes_no_environment_runs_nothing(onnode: Run) -> None:
+    found = onnode("2", "echo", "ran", env={"TAKES_NONE": ""})
+    assert (found.returncode, found.stdout) == (255, b"")
+    assert found.stderr == b"onnode: node 2: its sshd takes no environment\n"
 
 
 def test_standard_input_is_read_there_and_only_there(onnode: Run) -> None:
@@ -170,9 +185,18 @@ def test_a_terminal_is_asked_for_when_both_ends_are_one(environment: dict[str, s
     assert (tmp_path / "calls").read_text().startswith("-tt ")
 
 
-def test_too_long_a_command_is_refused_before_it_is_sent(onnode: Run, tmp_path: Path) -> None:
-    found = onnode("2", "echo", "x" * 120000, env={"BIG": "y" * 20000})
+def test_a_whole_argument_of_words_and_one_of_environment_arrive(onnode: Run) -> None:
+    found = onnode("2", "sh", "-c", "echo ${#BIG} ${#1}", "sh", "x" * 120000, env={"BIG": "y" * 120000})
+    assert found.stdout == b"120000 120000\n"
+
+
+@pytest.mark.parametrize(("words", "variable", "what"), [(131000, 1, b"command"), (1, 131000, b"environment")])
+def test_too_long_a_call_is_refused_before_it_is_sent(
+    onnode: Run, tmp_path: Path, words: int, variable: int, what: bytes
+) -> None:
+    found = onnode("2", "echo", "x" * words, env={"BIG": "y" * variable})
     assert found.returncode == 255
+    assert found.stderr.startswith(b"onnode: " + what)
     assert b"expected less than" in found.stderr
     assert not (tmp_path / "calls").exists()
 
