@@ -100,6 +100,21 @@ for who in root alice; do
     rm /tmp/started /tmp/done
 done
 
+# Who reads the mark of root's call, and bears it before root's command does, gets no signal of root's, and root's command gets it.
+cat >/decoys <<'EOT'
+#!/bin/sh
+mark=$(echo "$*" | grep -o 'OPENSSI_CALL=[^;]*;')
+[ -z "$mark" ] || for who in bob root; do
+    mkfifo -m 666 "/tmp/started-$who"
+    runuser -u "$who" -- setsid --fork sh -c ": $mark echo \$\$ >/tmp/started-$who; exec 1>&- 2>&-; sleep 60 & wait"
+    timeout 30 cat "/tmp/started-$who" >"/tmp/decoy-$who"
+done
+exec ssh "$@"
+EOT
+chmod 755 /decoys
+tell signal_past_decoys env OPENSSI_SSH=/decoys sh /rows.sh signal
+tell decoy_of_bob_lives kill "$(cat /tmp/decoy-bob)"
+
 bare='ssh -o BatchMode=yes -o PreferredAuthentications=hostbased -o HostbasedAuthentication=yes -o ControlPath=none'
 # refused NAME COMMAND...: tell what it says of it, too
 refused() {

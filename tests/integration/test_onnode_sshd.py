@@ -62,6 +62,11 @@ def test_the_environment_is_in_no_command_line_of_either_node(told: dict[str, tu
     assert told[f"{who}_secret_seen"] == (1, "0")
 
 
+def test_a_signal_reaches_the_caller_s_processes_alone(told: dict[str, tuple[int, str]]) -> None:
+    assert told["signal_past_decoys"] == (42, "got it")
+    assert told["decoy_of_bob_lives"] == (0, "")
+
+
 def test_a_user_is_himself_without_onnode_too(told: dict[str, tuple[int, str]]) -> None:
     assert told["bare_root"] == told["bare_again"] == (0, "root")
     assert told["bare_alice"] == (0, "alice")
