@@ -13,7 +13,7 @@ import filecmp
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,9 +47,10 @@ def node_numbers(root: Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def of_node(root: Path, number: int, mounted: Sequence[str] = ()) -> list[Path]:
-    """Return the CDSLs (absolute) that lead node ``number`` to something, sorted; those below ``mounted`` are no links."""
-    return sorted(_below(root, state.directory(root, number), Path("/"), {Path("/", each) for each in mounted}))
+def of_node(root: Path, number: int) -> list[Path]:
+    """Return the CDSLs (absolute) that lead node ``number`` to something, sorted."""
+    mounted = {Path("/", each) for each in state.pernode(root)}
+    return sorted(_below(root, state.directory(root, number), Path("/"), mounted))
 
 
 def _below(root: Path, home: Path, path: Path, mounted: set[Path]) -> Iterator[Path]:
@@ -165,9 +166,17 @@ def _checked(root: Path, path: Path) -> Path:
     for refused in _REFUSED:
         if path.is_relative_to(refused):
             raise Error(f"{path}: {refused} can't differ from node to node")
+    own = [Path("/", each) for each in state.pernode(root)]
     for parent in list(path.parents)[:-1]:
-        if is_local(root, parent):
+        if is_local(root, parent) or parent in own:
             raise Error(f"{path}: each node has {parent} for itself already")
+    # A copy would take the place of what the nodes have there.
+    links = [link for number in node_numbers(root)[:1] for link in of_node(root, number)]
+    for inside in (*own, *links):
+        if inside != path and inside.is_relative_to(path):
+            raise Error(f"{path}: each node has {inside} in it for itself already")
+    if path in own:
+        raise Error(f"{path}: each node has its own, by /{state.PERNODE}")
     return place
 
 

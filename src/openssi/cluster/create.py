@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from openssi import files, run
-from openssi.cluster import derive, fstab, state, table
+from openssi.cluster import cdsl, derive, fstab, state, table
 from openssi.cluster.answers import Complete, hostname
 from openssi.cluster.journal import Journal
 from openssi.cluster.state import Cluster, Settings
@@ -22,8 +22,6 @@ from openssi.netboot import dhcp
 # What every node has for itself as a file: a link through the mount that the initrd makes.
 CHRONY = "etc/chrony/conf.d/openssi.conf"
 CDSLS = ("etc/nodename", "etc/hostname", "etc/machine-id", "etc/network/interfaces", CHRONY)
-# … and as a directory that the initrd mounts.
-PERNODE = ("var/lib/systemd", "var/lib/nfs", "var/lib/serf", "var/lib/chrony")
 LOCK = "var/lib/openssi/create.lock"
 TREE_LOCK = ".tftpboot.lock"  # beside the tree, as openssi.netboot.sync has it
 UNITS = "usr/lib/systemd/system"
@@ -86,7 +84,24 @@ def undo(root: Path, say: Callable[[str], None]) -> None:
     with locked(root):
         if root == Path("/"):
             _stop(say)
-        Journal(root).undo(say)
+        journal = Journal(root)
+        _share(root, journal, say)
+        journal.undo(say)
+
+
+def _share(root: Path, journal: Journal, say: Callable[[str], None]) -> None:
+    """Put the init node's own in the place of each link that mklocalfile made: /cluster goes, and the copies with it."""
+    try:
+        number = int((root / state.INITNODE).read_text())
+    except (FileNotFoundError, ValueError):
+        return
+    if not state.directory(root, number).is_dir():
+        return
+    cdsl.recover(root)
+    for path in cdsl.of_node(root, number):
+        if not journal.knows(path.as_posix().lstrip("/")):
+            cdsl.share(root, path, number)
+            say(f"restored {path}")
 
 
 def _stop(say: Callable[[str], None]) -> None:
@@ -187,7 +202,7 @@ def _node_files(root: Path, journal: Journal, cluster: Cluster, number: int, nam
     interfaces = _own(root, journal, number, "etc/network/interfaces")
     if interfaces or (root / "etc/network").is_dir():
         result.append(File(f"{home}/etc/network/interfaces", interfaces))
-    result += [Copy(path, f"{home}/{path}") for path in PERNODE]
+    result += [Copy(path, f"{home}/{path}") for path in state.OWN_DIRECTORIES]
     return result
 
 
@@ -204,7 +219,7 @@ def _settings_files(root: Path, cluster: Cluster, number: int) -> list[Step]:
     locks = [File(path, "") for path in (state.LOCK, TREE_LOCK) if not (root / path).exists()]
     return [
         *locks,
-        File(state.PERNODE, _PERNODE_TEXT + "".join(f"/{path}\n" for path in PERNODE)),
+        File(state.PERNODE, _PERNODE_TEXT + "".join(f"/{path}\n" for path in state.OWN_DIRECTORIES)),
         File(state.SERF_KEY, secret, mode=0o600),
         File(state.SETTINGS, cluster.settings.text),
         File(state.NAME, f"{cluster.name}\n"),

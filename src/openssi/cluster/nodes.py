@@ -270,23 +270,15 @@ def _make_directory(cluster: Cluster, node: Node, nodename: str) -> None:
     }
     for path, text in own.items():
         files.write(new / path, text, mode=0o444 if path == "etc/machine-id" else 0o644)
-    for path in pernode(root):
+    for path in state.pernode(root):
         (new / path).parent.mkdir(parents=True, exist_ok=True)
         copy_tree(root / path, new / path, content=False)
     first = cluster.init_node.number
-    others = [link for link in cdsl.of_node(root, first, pernode(root)) if link.as_posix().lstrip("/") not in own]
+    others = [link for link in cdsl.of_node(root, first) if link.as_posix().lstrip("/") not in own]
     for link in others:
         cdsl.give(root, link, first, new)
     if others:
         os.sync()  # before the table says that the node is there
-
-
-def pernode(root: Path) -> list[str]:
-    """Return the directories, without the leading slash, that every node has for itself."""
-    path = root / state.PERNODE
-    text = path.read_text() if path.exists() else "".join(f"/{each}\n" for each in create.PERNODE)
-    words = (line.partition("#")[0].strip() for line in text.splitlines())
-    return [word.strip("/") for word in words if word.startswith("/") and ".." not in word.split("/")]
 
 
 def _place(root: Path, number: int) -> None:

@@ -26,6 +26,8 @@ LOCK = "cluster/etc/lock"
 SERF_KEY = "cluster/etc/serf-key"
 INITNODE = "etc/openssi/initnode"
 PERNODE = "cluster/etc/pernode"
+# What every node has for itself as a directory that the initrd mounts; the administrator may list more.
+OWN_DIRECTORIES = ("var/lib/systemd", "var/lib/nfs", "var/lib/serf", "var/lib/chrony")
 _HOSTS = "etc/hosts"
 _INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}")
 # Kernel words go into TOML, boot menus and shell lines unquoted: nothing that any of them would read as its own.
@@ -176,6 +178,14 @@ def _numbers(nodes: tuple[Node, ...]) -> str:
 def directory(root: Path, number: int) -> Path:
     """Return the directory with what node ``number`` has for itself."""
     return root / "cluster" / f"node{number}"
+
+
+def pernode(root: Path) -> list[str]:
+    """Return the directories, without the leading slash, that every node has for itself by a mount."""
+    path = root / PERNODE
+    text = path.read_text() if path.exists() else "".join(f"/{each}\n" for each in OWN_DIRECTORIES)
+    words = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [word.strip("/") for word in words if word.startswith("/") and ".." not in word.split("/")]
 
 
 def exists(root: Path) -> bool:

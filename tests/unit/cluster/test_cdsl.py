@@ -89,6 +89,26 @@ def test_a_path_below_a_local_directory_is_refused(cluster: Path) -> None:
         cdsl.make_local(cluster, Path("/srv/own/x"))
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/etc", "/etc: each node has /etc/motd in it for itself already"),
+        ("/var/lib", "/var/lib: each node has /var/lib/systemd in it for itself already"),
+        ("/var/lib/systemd", "/var/lib/systemd: each node has its own, by /cluster/etc/pernode"),
+        ("/var/lib/systemd/x", "/var/lib/systemd/x: each node has /var/lib/systemd for itself already"),
+    ],
+)
+def test_a_directory_with_something_local_in_it_is_refused_and_nothing_is_lost(
+    cluster: Path, path: str, reason: str
+) -> None:
+    cdsl.make_local(cluster, MOTD)
+    (cluster / "cluster/node2/etc/motd").write_text("mine\n")
+    (cluster / "var/lib/systemd/x").mkdir(parents=True)
+    with pytest.raises(Error, match=f"^{reason}$"):
+        cdsl.make_local(cluster, Path(path))
+    assert (cluster / "cluster/node2/etc/motd").read_text() == "mine\n"
+
+
 def test_without_nodes_nothing_is_touched(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/motd").write_text("hello\n")
@@ -191,4 +211,4 @@ def test_the_links_of_a_node_are_found_and_mounted_directories_hold_none(cluster
     cdsl.make_local(cluster, Path("/srv/own"))
     (cluster / "cluster/node1/etc/no-link").touch()
     (cluster / "cluster/node1/var/lib/systemd/deep").mkdir(parents=True)
-    assert cdsl.of_node(cluster, 1, ["var/lib/systemd"]) == [MOTD, Path("/srv/own")]
+    assert cdsl.of_node(cluster, 1) == [MOTD, Path("/srv/own")]

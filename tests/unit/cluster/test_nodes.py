@@ -109,6 +109,18 @@ def test_undo_after_nodes_were_added_gives_the_machine_back(tmp_path: Path) -> N
     assert machine.picture(tmp_path) == before
 
 
+def test_undo_gives_back_what_mklocalfile_made_each_nodes_own(tmp_path: Path) -> None:
+    machine.bootable(machine.make(tmp_path))
+    (tmp_path / "etc/X11").mkdir()
+    (tmp_path / "etc/X11/xorg.conf").write_text("nv\n")
+    before = machine.picture(tmp_path)
+    created(tmp_path)
+    cdsl.make_local(tmp_path, Path("/etc/X11/xorg.conf"))
+    nodes.add(tmp_path, EARTH)
+    create.undo(tmp_path, lambda _: None)
+    assert machine.picture(tmp_path) == before
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
