@@ -37,6 +37,56 @@ def test_with_answers_the_machine_is_the_first_node_and_purging_gives_it_back(ma
     assert machine.picture() == machine.before
 
 
+JOURNAL = "var/lib/openssi/undo/journal"
+TOGETHER = ("openssi", "openssi-tools")
+
+
+def made(machine: Machine) -> None:
+    """Install all and make the machine the first node."""
+    machine.answer(ANSWERS)
+    code, said = machine.apt("install", *machine.debs)
+    assert code == 0, said
+    assert (machine.tree / "etc/clustertab").exists(), said
+
+
+def test_whatever_is_removed_or_purged_first_the_machine_is_given_back(machine: Machine) -> None:
+    orders: list[list[tuple[str, ...]]] = [
+        [("purge", "openssi"), ("purge", "openssi-tools")],
+        [("purge", *TOGETHER)],
+        [("purge", "openssi-tools")],
+        [("remove", "openssi"), ("remove", "openssi-tools"), ("purge", *TOGETHER)],
+    ]
+    for order in orders:
+        made(machine)
+        for words in order:
+            code, said = machine.apt(*words)
+            assert code == 0, said
+        assert machine.picture() == machine.before, order
+        assert not (machine.tree / "var/lib/openssi").exists(), order
+
+
+def test_what_can_not_give_the_machine_back_is_refused_and_it_still_can_be(machine: Machine) -> None:
+    made(machine)
+    machine.session.run(["ssi-addnode", "--yes", "--mac", "52:54:00:00:00:02"])
+    for words in (("purge", "openssi"), ("remove", *TOGETHER), ("purge", *TOGETHER)):
+        code, said = machine.apt(*words)
+        assert code != 0
+        assert "the cluster has other nodes: 1 (ssi-rmnode them first" in said
+        assert (machine.tree / JOURNAL).exists()
+    # whatever happened to the script that refuses
+    (machine.tree / "var/lib/dpkg/info/openssi-tools.prerm").write_text("#!/bin/sh\n")
+    code, said = machine.apt("purge", *TOGETHER)
+    assert code != 0
+    assert "/var/lib/openssi/undo is kept" in said
+    assert (machine.tree / JOURNAL).exists()
+    code, said = machine.apt("install", *machine.debs)
+    assert code == 0, said
+    machine.session.run(["ssi-create", "--undo", "--yes", "--force"])
+    code, said = machine.apt("purge", *TOGETHER)
+    assert code == 0, said
+    assert machine.picture() == machine.before
+
+
 def test_without_answers_the_machine_stays_as_it_is_and_the_next_step_is_told(machine: Machine) -> None:
     code, said = machine.apt("install", *machine.debs)
     assert code == 0, said
