@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from openssi import files, run
@@ -40,6 +41,8 @@ def plan(root: Path, given: Complete, journal: Journal) -> list[Step]:
     Nothing is written. What exists from an earlier run (names, keys, other nodes) stays.
     """
     number = given.number
+    if state.exists(root):
+        _check(state.load(root), given)
     names = {number: _nodename(root, journal, number, given)}
     cluster = Cluster(root, given.clustername, _nodes(root, given), settings(given))
     names |= {node.number: cluster.name_of(node.number) for node in cluster.nodes if node.number != number}
@@ -143,8 +146,8 @@ def _nodename(root: Path, journal: Journal, number: int, given: Complete) -> str
         hostname(name)
     except ValueError as problem:
         raise Error(f"/etc/hostname: {problem}", hint="hostnamectl set-hostname NAME, then again") from None
-    if name == given.clustername:
-        raise Error(f"clustername {name}: this machine is called so; expected another name")
+    if name.lower() == given.clustername.lower():
+        raise Error(f"clustername {given.clustername}: this machine is called so; expected another name")
     return name
 
 
@@ -167,6 +170,25 @@ def _table(root: Path, given: Complete) -> str:
     text = table.put(text, node)
     table.parse(text, f"/{state.TABLE}")
     return text
+
+
+def _check(before: Cluster, given: Complete) -> None:
+    """Raise Error when the answers take from another node what is that node's."""
+    for node in before.nodes:
+        if node.number == given.number or node == before.init_node:
+            continue
+        whose = f"node {node.number} ({before.name_of(node.number)})"
+        if IPv4Address(node.ip) not in given.nic.network:
+            raise Error(
+                f"card {given.nic}: {whose} has {node.ip}: expected its network {before.interconnect}",
+                hint=f"ssi-rmnode {node.number} first, and ssi-addnode it again",
+            )
+        own = {"service address": given.service_address, "CVIP": given.cvip, f"card {given.nic.name}": given.nic.ip}
+        for what, address in own.items():
+            if address == node.ip:
+                raise Error(f"{what} {address}: {whose} has it; expected one that no node has")
+        if given.clustername.lower() in (before.name_of(node.number).lower(), f"node{node.number}"):
+            raise Error(f"clustername {given.clustername}: {whose} is called so; expected another name")
 
 
 def _ground(root: Path, number: int) -> list[Step]:
@@ -215,11 +237,11 @@ def _own(root: Path, journal: Journal, number: int, path: str) -> bytes:
 def _settings_files(root: Path, cluster: Cluster, number: int) -> list[Step]:
     key = root / state.SERF_KEY
     secret = key.read_bytes() if key.exists() else base64.b64encode(secrets.token_bytes(32)) + b"\n"
-    # Never replaced: a lock is its file's inode.
-    locks = [File(path, "") for path in (state.LOCK, TREE_LOCK) if not (root / path).exists()]
+    own = _PERNODE_TEXT + "".join(f"/{path}\n" for path in state.OWN_DIRECTORIES)
+    # Never replaced: a lock is its file's inode, and the administrator adds to the list.
+    kept = [File(path, text) for path, text in ((state.LOCK, ""), (TREE_LOCK, ""), (state.PERNODE, own))]
     return [
-        *locks,
-        File(state.PERNODE, _PERNODE_TEXT + "".join(f"/{path}\n" for path in state.OWN_DIRECTORIES)),
+        *(each for each in kept if not (root / each.path).exists()),
         File(state.SERF_KEY, secret, mode=0o600),
         File(state.SETTINGS, cluster.settings.text),
         File(state.NAME, f"{cluster.name}\n"),

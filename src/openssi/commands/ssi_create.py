@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     given = answers.merged(Answers(kernel_arguments=_consoles(root)), given)
     complete = answers.check(given, found(), _resolved(root, given))
     if options.check:
+        create.plan(root, complete, Journal(root))
         print(*create.summary(complete), sep="\n")
         return 0
     if options.dry_run:

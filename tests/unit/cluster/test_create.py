@@ -1,3 +1,4 @@
+import re
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 from unit.cluster import killed, machine
 
-from openssi.cluster import answers, create, state
+from openssi.cluster import answers, create, nodes, state
 from openssi.cluster.answers import Answers
 from openssi.errors import Error
 
@@ -109,6 +110,45 @@ def test_answers_can_be_changed_by_running_it_again(tmp_path: Path) -> None:
     assert "192.168.1.9\tnebula\n10.0.0.254\tnebula-root\n" in (root / "etc/hosts").read_text()
     assert (root / state.SERF_KEY).read_bytes() == key
     undone(root)
+    assert machine.picture(root) == before
+
+
+def test_the_administrators_directories_stay_when_it_runs_again(tmp_path: Path) -> None:
+    root = machine.make(tmp_path)
+    made(root)
+    with (root / state.PERNODE).open("a") as stream:
+        stream.write("/srv/own  # mine\n")
+    made(root, Answers(1, "eth1", "E", "", "galaxy", False))
+    assert state.pernode(root) == [*state.OWN_DIRECTORIES, "srv/own"]
+    assert state.load(root).nodes[0].protocol == "E"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"service_address": "10.0.0.2"}, "service address 10.0.0.2: node 2 (earth) has it"),
+        ({"cvip": "10.0.0.2"}, "CVIP 10.0.0.2: node 2 (earth) has it"),
+        ({"clustername": "Earth"}, "clustername Earth: node 2 (earth) is called so"),
+        ({"clustername": "node2"}, "clustername node2: node 2 (earth) is called so"),
+        ({"clustername": "SUN"}, "clustername SUN: this machine is called so"),
+        (
+            {"interconnect": "eth1,52:54:00:00:00:01,10.9.0.1/24"},
+            "node 2 (earth) has 10.0.0.2: expected its network 10.0.0.0/24",
+        ),
+        ({"interconnect": "eth1,52:54:00:00:00:01,10.0.0.2/24"}, "card eth1 10.0.0.2: node 2 (earth) has it"),
+    ],
+)
+def test_run_again_it_takes_nothing_from_another_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], complaint: str
+) -> None:
+    monkeypatch.setattr("os.sync", lambda: None)
+    root = machine.bootable(machine.make(tmp_path))
+    made(root)
+    nodes.add(root, nodes.Request(2, "52:54:00:00:00:02", "10.0.0.2", "P", "earth"))
+    before = machine.picture(root)
+    fields = {**vars(GIVEN), **change}
+    with pytest.raises(Error, match=re.escape(complaint)):
+        made(root, Answers(**fields))
     assert machine.picture(root) == before
 
 
