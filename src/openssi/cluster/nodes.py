@@ -77,12 +77,13 @@ def check_ip(cluster: Cluster, text: str, mac: str = "", but: int = 0) -> str:
 def check_name(cluster: Cluster, text: str, ip: str = "", but: int = 0) -> str:
     """Return a nodename that no node has and that /etc/hosts does not lead elsewhere; ValueError otherwise."""
     name = hostname(text)
-    for number, other in cluster.names.items():
-        if number != but and name in (other, f"node{number}"):
+    same = name.lower()  # names are the same in either case (RFC 4343)
+    for number, others in _names(cluster).items():
+        if number != but and same in others:
             raise ValueError(f"nodename {name}: node {number}'s already")
-    if name in (cluster.name, f"{cluster.name}-root"):
+    if same in (cluster.name.lower(), f"{cluster.name.lower()}-root"):
         raise ValueError(f"nodename {name}: the cluster is called so")
-    numbered = re.fullmatch(r"node([0-9]+)", name)
+    numbered = re.fullmatch(r"node([0-9]+)", same)
     if name.isdecimal() or (numbered and int(numbered[1]) != but):
         raise ValueError(f"nodename {name}: means another node's number")
     for address in _hosts(cluster.root, name):
@@ -91,12 +92,31 @@ def check_name(cluster: Cluster, text: str, ip: str = "", but: int = 0) -> str:
     return name
 
 
+def _names(cluster: Cluster) -> dict[int, set[str]]:
+    """Return all names of each node, in small letters: those of its line in /etc/hosts too, such as a full name."""
+    found = {number: {name.lower(), f"node{number}"} for number, name in cluster.names.items()}
+    numbers = {node.ip: node.number for node in cluster.nodes}
+    for address, names in _lines(_text(cluster.root)):
+        if address in numbers:
+            found[numbers[address]] |= names
+    return found
+
+
 def _hosts(root: Path, name: str) -> list[str]:
     """Return the addresses that the administrator's own lines of /etc/hosts give to ``name``."""
+    own = _lines(blocks.strip(_text(root), f"/{derive.HOSTS}"))
+    return [address for address, names in own if name.lower() in names and not address.startswith("127.")]
+
+
+def _text(root: Path) -> str:
     path = root / derive.HOSTS
-    text = path.read_text(errors="replace") if path.exists() else ""
-    lines = (line.partition("#")[0].split() for line in blocks.strip(text, f"/{derive.HOSTS}").splitlines())
-    return [words[0] for words in lines if name in words[1:] and not words[0].startswith("127.")]
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def _lines(text: str) -> list[tuple[str, set[str]]]:
+    """Return address and names, in small letters, of each line of /etc/hosts."""
+    lines = (line.partition("#")[0].lower().split() for line in text.splitlines())
+    return [(words[0], set(words[1:])) for words in lines if words]
 
 
 def default_number(cluster: Cluster) -> int:
@@ -194,6 +214,11 @@ def change(root: Path, changed: Node, nodename: str | None = None, say: Say = la
             raise Error(str(problem)) from None
         if old == cluster.init_node and not changed.initnode:
             raise Error(f"node {number}: the init node; its line must say 1")
+        if old == cluster.init_node and (old.ip, old.mac) != (changed.ip, changed.mac):
+            raise Error(
+                f"node {number}: the init node; address and MAC are those of its card now: {old.ip}, {old.mac}",
+                hint="configure the card, then ssi-create again, which takes both from it",
+            )
         _write_table(root, table.put(_table(root), changed))
         if nodename is not None:
             home = state.directory(root, number)

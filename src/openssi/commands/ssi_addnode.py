@@ -66,7 +66,7 @@ def _given(cluster: Cluster, options: argparse.Namespace) -> Request:
     if not options.mac:
         raise Error("no answer for mac", hint="--mac MAC, --mac waiting, or run it at a console")
     mac = _the_waiting(cluster) if options.mac == "waiting" else options.mac
-    number = options.node_number or nodes.default_number(cluster)
+    number = nodes.default_number(cluster) if options.node_number is None else options.node_number
     return Request(
         number=number,
         mac=mac,
@@ -87,11 +87,13 @@ def _the_waiting(cluster: Cluster) -> str:
 
 def _ask(cluster: Cluster, console: Console, options: argparse.Namespace) -> Request | None:
     """Return the request with its gaps filled at the console, in the order of the guide; None: not to be saved."""
-    number = options.node_number or console.ask(
-        f"Node number, 1 to {table.HIGHEST}",
-        lambda text: nodes.check_number(cluster, text),
-        str(nodes.default_number(cluster)),
-    )
+    number = options.node_number
+    if number is None:
+        number = console.ask(
+            f"Node number, 1 to {table.HIGHEST}",
+            lambda text: nodes.check_number(cluster, text),
+            str(nodes.default_number(cluster)),
+        )
     mac = options.mac if options.mac and options.mac != "waiting" else _ask_mac(cluster, console)
     ip = options.ip or console.ask(
         f"Address on the interconnect {cluster.interconnect}",

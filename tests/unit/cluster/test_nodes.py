@@ -134,7 +134,13 @@ def test_undo_gives_back_what_mklocalfile_made_each_nodes_own(tmp_path: Path) ->
         ({"ip": "10.0.0.254"}, "the cluster's own"),
         ({"ip": "10.0.0.99"}, "lent to 52:54:00:00:00:77"),
         ({"nodename": "sun"}, "node 1's already"),
+        ({"nodename": "SUN"}, "node 1's already"),
+        ({"nodename": "sun.example.org"}, "node 1's already"),
+        ({"nodename": "Node1"}, "node 1's already"),
         ({"nodename": "galaxy"}, "the cluster is called so"),
+        ({"nodename": "GALAXY-root"}, "the cluster is called so"),
+        ({"nodename": "NODE9"}, "means another node's number"),
+        ({"nodename": "Printer"}, "is 10.9.9.9 in /etc/hosts"),
         ({"nodename": "node9"}, "means another node's number"),
         ({"nodename": "7"}, "expected letters"),
         ({"nodename": "two words"}, "expected letters"),
@@ -183,6 +189,17 @@ def test_a_card_is_exchanged_and_its_old_entries_go(tmp_path: Path) -> None:
     assert not (root / "tftpboot/ssi/01-52-54-00-00-00-02").exists()
     with pytest.raises(Error, match="node 1's already"):
         nodes.change(root, nodes.with_changes(cluster.node(2), mac=machine.NIC.mac))
+
+
+def test_the_init_nodes_card_is_not_changed_in_the_table_alone(tmp_path: Path) -> None:
+    root = made(tmp_path)
+    own = state.load(root).node(1)
+    for change in ({"ip": "10.0.0.7"}, {"mac": "52:54:00:00:00:77"}):
+        with pytest.raises(Error, match=r"address and MAC are those of its card now: .*then ssi-create again"):
+            nodes.change(root, nodes.with_changes(own, **change))
+    assert state.load(root).node(1) == own
+    nodes.change(root, nodes.with_changes(own, protocol="E"))
+    assert state.load(root).node(1).protocol == "E"
 
 
 def test_the_init_node_stays(tmp_path: Path) -> None:
