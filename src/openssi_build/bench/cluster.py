@@ -45,7 +45,7 @@ COMMANDS = (
     ("ssi-addnode", "--waiting"),
     ("ssi-addnode", "--mac", f"52:54:00:00:01:{NODES:02x}", "--yes"),
     ("ssi-chnode", str(NODES), "--nodename", "last"),
-    ("ssi-rmnode", str(NODES), "--yes"),
+    ("ssi-rmnode", str(NODES), "--yes", "--force"),
     ("ssi-ksync", "--quiet"),
     ("ssi-ksync", "--check"),
 )
