@@ -1,4 +1,4 @@
-"""Publishes the same packages again and again from the same state, each time killed one step later: BASE GPG-HOME.
+"""Publishes the same packages and boot images again and again from the same state, each time killed one step later: BASE GPG-HOME.
 
 A step is a change of a file or name below the repository. What a kill leaves lies in BASE/killed/<step>, what the next writer makes of it in
 BASE/resumed/<step>, and what a publish makes that nobody kills in BASE/whole.
@@ -17,11 +17,13 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 from gpgsigner import GpgSigner  # noqa: E402
 from repositories import SmallRepository  # noqa: E402
 
+from openssi_build.repository import Images  # noqa: E402
+
 _STEPS = {"os.rename", "os.link", "os.symlink", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"}
 
 
-def killed_at(step: int, site: SmallRepository, new: list[Path]) -> bool:
-    """Publish ``new`` in a process that kills itself before the step; return False when it came to its end."""
+def killed_at(step: int, site: SmallRepository, new: list[Path], images: list[Images]) -> bool:
+    """Publish ``new`` and ``images`` in a process that kills itself before the step; return False when it came to its end."""
     child = os.fork()
     if child == 0:
         left = step
@@ -35,7 +37,7 @@ def killed_at(step: int, site: SmallRepository, new: list[Path]) -> bool:
                 left -= 1
 
         sys.addaudithook(watch)
-        site.publish(*new)
+        site.publish(*new, images=images)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
@@ -74,19 +76,20 @@ def linked(source: Path, target: Path) -> Path:
 def main(base: Path, home: Path) -> None:
     """Make the states and say how many there are."""
     site = SmallRepository(base, Remembering(home), keep=1, valid_for_days=0)
-    site.publish(site.deb("one"), site.deb("other"))
-    site.publish(site.deb("one", "2.0"))
+    site.publish(site.deb("one"), site.deb("other"), images=[site.images("v1")])
+    site.publish(site.deb("one", "2.0"), images=[site.images("v2")])
     new = [site.deb("one", "3.0"), site.deb("more", architecture="all")]
+    images = [site.images("v3")]
     before, date = site.repo, site.date
     site.repo = linked(before, base / "whole")
-    site.publish(*new)
+    site.publish(*new, images=images)
     step = 0
     while True:
         site.repo, site.date = linked(before, base / f"resumed/{step}"), date
-        if not killed_at(step, site, new):
+        if not killed_at(step, site, new, images):
             break
         linked(site.repo, base / f"killed/{step}")
-        site.publish(*new)
+        site.publish(*new, images=images)
         step += 1
     shutil.rmtree(site.repo)
     print(step)

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 from gpgsigner import GpgSigner
@@ -44,13 +43,8 @@ class SignedRepository(SmallRepository):
 
     def add_images(self, version: str) -> None:
         """Publish boot images of ``version`` here."""
-        source = self.base / "images" / version
-        source.mkdir(parents=True)
-        (source / "linux").write_text(version)
-        (source / "SHA256SUMS").write_text(f"{sha256(version.encode()).hexdigest()}  linux\n")
-        made = repository.Images(source, ("linux", "SHA256SUMS"), "amd64", version)
         repository.publish(
-            self.repo, [], boot_images=[made],
+            self.repo, [], boot_images=[self.images(version)],
             settings=self.settings, cache=self.base / "cache", signer=self.signer,
         )  # fmt: skip
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import lzma
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
+from typing import IO
 
 from gpgsigner import PlainSigner
 
@@ -12,6 +15,7 @@ from openssi_build.bench import pool
 from openssi_build.repository import release
 from openssi_build.repository.snapshots import Snapshot
 from openssi_build.settings import Repository
+from openssi_build.verify import trees
 
 DATE = 1_790_000_000
 
@@ -26,10 +30,30 @@ class SmallRepository:
         self.signer = signer or PlainSigner()
         self.date = DATE
 
-    def publish(self, *new: Path) -> Snapshot:
+    def publish(self, *new: Path, images: Sequence[repository.Images] = ()) -> Snapshot:
         self.date += 1
-        cache, settings = self.base / "cache", self.settings
-        return repository.publish(self.repo, new, settings=settings, cache=cache, signer=self.signer, date=self.date)
+        return repository.publish(
+            self.repo, new, settings=self.settings, cache=self.base / "cache", signer=self.signer,
+            boot_images=images, date=self.date,
+        )  # fmt: skip
+
+    def rollback(self, number: int) -> Snapshot:
+        self.date += 1
+        return repository.rollback(
+            self.repo, number, settings=self.settings, cache=self.base / "cache", signer=self.signer, date=self.date
+        )
+
+    def images(self, version: str, body: bytes = b"") -> repository.Images:
+        """Return boot images of ``version``: a kernel, a tree with a file, and what says what they are."""
+        source = self.base / "images" / version
+        (source / "tree").mkdir(parents=True, exist_ok=True)
+        sums = ""
+        for name, content in {"linux": version.encode() + body, "tree/boot.ipxe": b"#!ipxe\n"}.items():
+            (source / name).write_bytes(content)
+            sums += f"{sha256(content).hexdigest()}  {name}\n"
+        (source / "SHA256SUMS").write_text(sums)
+        (source / "SHA256SUMS.gpg").write_bytes(self.signer.detach(sums.encode(), DATE))
+        return repository.Images(source, ("linux", "tree/boot.ipxe", "SHA256SUMS", "SHA256SUMS.gpg"), "amd64", version)
 
     def deb(self, name: str, version: str = "1.0", architecture: str = "amd64", body: bytes = b"x") -> Path:
         directory = self.base / "new" / version
@@ -49,3 +73,35 @@ class SmallRepository:
 
     def plain(self, path: str) -> str:
         return lzma.decompress((self.repo / f"{path}.xz").read_bytes()).decode()
+
+
+class AsApt(trees.Directory):
+    """What apt reads of a repository: InRelease, and every index by its hash.
+
+    The other names of an index change one after another before InRelease does; the next writer ends what was cut off there.
+    """
+
+    def open(self, path: str) -> IO[bytes] | None:
+        apt_reads = path.endswith("InRelease") or "by-hash/" in path or path.startswith("pool/")
+        return super().open(path) if apt_reads else None
+
+
+def missing_images(repo: Path, signed: bytes) -> set[str]:
+    """Return what a client that has the Release ``signed`` looks for and does not find, of the boot images."""
+    lacking = set()
+    for path, index in release.listed(signed).items():
+        if "/netboot-" not in path:
+            continue
+        hashed = repo / "dists/trixie" / Path(path).parent / "by-hash/SHA256" / index.sha256
+        if not hashed.is_file() or sha256(hashed.read_bytes()).hexdigest() != index.sha256:
+            lacking.add(f"{path} by its hash")
+            continue
+        images = repo / "dists/trixie" / Path(path).parent
+        if "/current/" not in path:
+            listed = (line.split("  ") for line in hashed.read_text().splitlines())
+            lacking |= {
+                f"{path}: {name}"
+                for digest, name in listed
+                if not (images / name).is_file() or sha256((images / name).read_bytes()).hexdigest() != digest
+            }
+    return lacking

@@ -31,14 +31,17 @@ def show(repo: Path, console: Console | None = None) -> None:
 
 
 def before(repo: Path) -> int:
-    """Return the number of the newest snapshot that has other packages than the public one; Error when none has."""
+    """Return the number of the newest snapshot that has other packages or boot images than the public one; Error when none has."""
     known = repository.every(repo)
     if not known:
         raise _unpublished(repo)
     for older, newer in reversed(list(pairwise(known))):
-        if any(repository.changes(repo, newer.number)):
+        images = [snapshots.boot_images(repo, each) for each in (older, newer)]
+        if any(repository.changes(repo, newer.number)) or images[0] != images[1]:
             return older.number
-    raise Error(f"{repo}: no snapshot has other packages than the public one", hint="inv snapshots lists them")
+    raise Error(
+        f"{repo}: no snapshot has other packages or boot images than the public one", hint="inv snapshots lists them"
+    )
 
 
 def back(
@@ -50,7 +53,7 @@ def back(
     *,
     say: Callable[[str], None] = print,
 ) -> Snapshot:
-    """Publish the packages of snapshot ``number`` again (0: of the one before) and say so.
+    """Publish the packages and boot images of snapshot ``number`` again (0: of the one before) and say so.
 
     Error, with nothing written, when there is no such snapshot.
     """

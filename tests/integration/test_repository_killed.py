@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import needs
 from gpgsigner import GpgSigner
+from repositories import AsApt, missing_images
 
 from openssi import run
 from openssi_build import chroot, verify
@@ -21,7 +22,9 @@ TRIED = 12  # states that apt looks at
 def tree(top: Path, *, hidden: bool = True) -> dict[str, bytes]:
     """Return the files below ``top`` but the lock and, unless ``hidden``, those that no client asks for."""
     found: dict[str, bytes] = {}
-    for directory, _, names in os.walk(top):
+    for directory, directories, names in os.walk(top):
+        if (link := Path(directory, "current")).is_symlink() and "current" in directories:
+            found[str(link.relative_to(top))] = bytes(link.readlink())
         for name in names:
             path = Path(directory, name)
             parts = path.relative_to(top).parts
@@ -61,6 +64,13 @@ def test_apt_accepts_what_is_public_between_the_old_and_the_new(base: Path, cach
             assert (updated.code, updated.complaints) == (0, []), f"step {state.name}: {updated.text}"
             fetched = client.apt("install", "--yes", "--download-only", "one", "other")
             assert fetched.code == 0, f"step {state.name}: {fetched.text}"
+
+
+def test_what_is_public_is_whole_at_every_step(base: Path) -> None:
+    keys = GpgSigner(base / "gpg").public_keys()
+    for state in states(base):
+        assert verify.check(AsApt(state), "trixie", keys).faults == [], state.name
+        assert missing_images(state, (state / "dists/trixie/InRelease").read_bytes()) == set(), state.name
 
 
 def test_the_next_writer_makes_of_each_state_what_was_meant(base: Path) -> None:

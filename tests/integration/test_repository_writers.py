@@ -9,13 +9,12 @@ import sys
 import time
 from pathlib import Path
 from subprocess import Popen
-from typing import IO
 
 import pytest
 from conftest import needs
 from gpgsigner import GpgSigner
 from publishing import Client, web_server
-from repositories import SmallRepository
+from repositories import AsApt, SmallRepository
 
 from openssi import files, run
 from openssi_build import chroot, repository, verify
@@ -25,17 +24,6 @@ from openssi_build.verify import clients, trees
 pytestmark = pytest.mark.integration
 KILLS = 12
 PUBLISHES = 100
-
-
-class AsApt(trees.Directory):
-    """What apt reads of a repository: InRelease, and every index by its hash.
-
-    The other names of an index change one after another before InRelease does; the next writer ends what was cut off there.
-    """
-
-    def open(self, path: str) -> IO[bytes] | None:
-        apt_reads = path.endswith("InRelease") or "by-hash/" in path or path.startswith("pool/")
-        return super().open(path) if apt_reads else None
 
 
 @pytest.fixture

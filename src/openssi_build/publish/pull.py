@@ -11,7 +11,7 @@ from pathlib import Path
 
 from openssi import files
 from openssi.errors import Error
-from openssi_build import repository, signing
+from openssi_build import manifest, repository, signing
 from openssi_build.publish import tree
 from openssi_build.publish.publisher import Progress, heads
 from openssi_build.publish.targets import Target
@@ -53,7 +53,7 @@ def pull(repo: Path, target: Target, settings: Repository, keyring: Path, *, pro
             _check_names(listing, target.name)
             target.fetch(sorted(listing), fetched, progress.start("fetching", sum(listing.values())))
             _check(fetched, keyring, target.name)
-            _check_images(fetched, release.listed((fetched / top).read_bytes()), settings.suite)
+            _check_images(fetched)
             _link(fetched, release.listed((fetched / top).read_bytes()), settings.suite)
             if repo.exists():
                 with files.lock(repo / ".lock"):
@@ -115,14 +115,20 @@ def _images(fetched: Path, suite: str) -> Iterator[tuple[str, Path]]:
         yield str(sums.relative_to(top)), sums
 
 
-def _check_images(fetched: Path, listed: Mapping[str, release.Index], suite: str) -> None:
-    """Raise Error unless the Release lists all boot images that are there, and each file has its hash."""
-    for path, sums in _images(fetched, suite):
-        if path not in listed:
-            raise Error(f"{path}: the Release does not list it", hint="publish to that target again")
+def _check_images(fetched: Path) -> None:
+    """Raise Error unless a snapshot's Release lists all boot images that are there, and each file has its hash."""
+    listed: dict[Path, str] = {}
+    for snapshot in repository.every(fetched):
+        for place, versions in repository.boot_images(fetched, snapshot).items():
+            listed |= {fetched / place / version: digest for version, digest in versions.items()}
+    for version in fetched.glob("dists/*/*/netboot-*/*"):
+        path, sums = version.relative_to(fetched), version / "images" / manifest.SUMS
+        if version not in listed:
+            raise Error(f"{path}: no Release lists it", hint="publish to that target again")
+        _check_hash(sums, listed[version])
         for line in sums.read_text().splitlines():
             digest, _, file = line.partition("  ")
-            _check_names([file], path)
+            _check_names([file], str(path))
             _check_hash(sums.parent / file, digest)
 
 

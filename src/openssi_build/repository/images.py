@@ -4,19 +4,27 @@ publishes its installer's. The signed Release lists each SHA256SUMS, and with it
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import cached_property
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 from openssi import files
 from openssi.errors import Error
+from openssi_build.repository import release
 from openssi_build.repository.release import Index
 from openssi_build.settings import Repository
 
 SUMS = "SHA256SUMS"
-_CURRENT = "current"
+CURRENT = "current"
+ARCHITECTURE = "images"  # in a snapshot's changes, where packages have theirs
+_LISTED = re.compile(rf"(dists/.+/netboot-[^/]+)/([^/]+)/images/{SUMS}")
+
+# What a Release lists: the SHA256 of SHA256SUMS by version, CURRENT among them, by directory below the repository.
+Listed = dict[str, dict[str, str]]
 
 
 def directory(settings: Repository, architecture: str) -> str:
@@ -33,58 +41,169 @@ class Images:
     architecture: str
     version: str
 
-    def place(self, repo: Path, settings: Repository) -> bool:
-        """Put them into the repository ``repo``, whose lock the caller has, and make them ``current``; False when they are.
+    @cached_property
+    def digest(self) -> str:
+        """The SHA256 of SHA256SUMS."""
+        return sha256((self.source / SUMS).read_bytes()).hexdigest()
 
-        What is there under a version never changes: Error when it is there with other bytes. Old versions go when there
-        are more than ``settings.keep``.
-        """
+    def place(self, repo: Path, settings: Repository) -> None:
+        """Put them under their version, where no Release names them yet; Error when they are not what SHA256SUMS says."""
         top = repo / directory(settings, self.architecture)
-        target = top / self.version / "images"
-        top.mkdir(parents=True, exist_ok=True)
-        for stray in top.glob(".*.new"):
-            shutil.rmtree(stray)
-        new = not target.exists()
-        if new:
-            self._copy(top / f".{self.version}.new").rename(top / self.version)
-        elif (target / SUMS).read_bytes() != (self.source / SUMS).read_bytes():
-            raise Error(f"{target}: published already with other files", hint="another version needs another name")
-        link = top / _CURRENT
-        if not link.is_symlink() or str(link.readlink()) != self.version:
-            files.symlink(self.version, link)
-            new = True
-        _expire(top, self.version, settings.keep)
-        return new
-
-    def _copy(self, staging: Path) -> Path:
+        staging = top / f".{self.version}.new"
         for name in self.names:
             copy = staging / "images" / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.source / name, copy)
             copy.chmod(0o644)
         sums = staging / "images" / SUMS
+        for line in sums.read_text().splitlines():
+            digest, _, name = line.partition("  ")
+            with (staging / "images" / name).open("rb") as stream:
+                if file_digest(stream, "sha256").hexdigest() != digest:
+                    raise Error(f"{self.source / name}: not what {SUMS} says", hint="make or fetch it again")
         by_hash = staging / "images/by-hash/SHA256"
         by_hash.mkdir(parents=True)
-        os.link(sums, by_hash / sha256(sums.read_bytes()).hexdigest())
+        os.link(sums, by_hash / self.digest)
         os.sync()
-        return staging
+        staging.rename(top / self.version)
+        files.sync_directory(top)
 
 
-def _expire(top: Path, version: str, keep: int) -> None:
-    """Remove the versions that are older than the ``keep`` newest."""
-    old = [path for path in top.iterdir() if path.is_dir() and not path.is_symlink() and path.name != version]
-    old.sort(key=lambda path: path.stat().st_mtime)
-    for path in old[: max(len(old) - (keep - 1), 0)]:
-        shutil.rmtree(path)
+@dataclass(frozen=True)
+class Plan:
+    """What the next Release lists, and what must be placed for it."""
+
+    listed: Listed
+    new: tuple[Images, ...] = ()
 
 
-def listed(repo: Path, settings: Repository) -> dict[str, Index]:
-    """Return what Release lists of the images: SHA256SUMS of every version and of ``current``, by path below ``repo``."""
-    return {path: Index(len(text), sha256(text).hexdigest()) for path, text in _sums(repo, settings)}
+def make(repo: Path, settings: Repository, before: Listed, coming: Sequence[Images]) -> Plan:
+    """Return what making ``coming`` current changes where ``before`` is listed.
+
+    What is there under a version never changes: Error when it is there with other bytes. The same bytes are not published
+    twice: they keep their version. The oldest are no longer listed when there are more than ``settings.keep``.
+    """
+    places = [directory(settings, each) for each in settings.architectures]
+    listed = {place: dict(before[place]) for place in places if place in before}
+    new = []
+    for each in coming:
+        place = directory(settings, each.architecture)
+        if place not in places:
+            raise Error(
+                f"{each.source}: architecture {each.architecture}: expected {', '.join(settings.architectures)}"
+            )
+        versions = listed.setdefault(place, {})
+        version = _version(repo / place, versions, each)
+        if not (repo / place / version).exists():
+            new.append(each)
+        versions[version] = versions[CURRENT] = each.digest
+    for place, versions in listed.items():
+        for version in _older(repo / place, versions, settings.keep):
+            del versions[version]
+    return Plan(listed, tuple(new))
 
 
-def _sums(repo: Path, settings: Repository) -> Iterator[tuple[str, bytes]]:
-    for architecture in settings.architectures:
-        place_ = directory(settings, architecture)
-        for path in sorted((repo / place_).glob(f"[!.]*/images/{SUMS}")):
-            yield str(path.relative_to(repo)), path.read_bytes()
+def _version(top: Path, versions: dict[str, str], each: Images) -> str:
+    """Return the version under which ``each`` is there or will be."""
+    for version, digest in versions.items():
+        if version != CURRENT and digest == each.digest:
+            return version
+    sums = top / each.version / "images" / SUMS
+    if sums.exists() and sums.read_bytes() != (each.source / SUMS).read_bytes():
+        raise Error(f"{sums.parent}: published already with other files", hint="another version needs another name")
+    return each.version
+
+
+def _older(top: Path, versions: dict[str, str], keep: int) -> list[str]:
+    """Return the versions that are older than the ``keep`` newest; the current one is none of them."""
+    others = sorted(versions.keys() - {CURRENT, current(versions)})
+    if len(others) < keep:
+        return []
+    others.sort(key=lambda version: (top / version).stat().st_mtime_ns)
+    return others[: len(others) - (keep - 1)]
+
+
+def current(versions: dict[str, str]) -> str:
+    """Return the version that is current of those listed in one directory."""
+    return next(name for name, digest in versions.items() if name != CURRENT and digest == versions[CURRENT])
+
+
+def of_release(text: bytes, prefix: str) -> Listed:
+    """Return what the Release ``text`` of the tree below ``prefix`` lists of boot images."""
+    found: Listed = {}
+    for path, index in release.listed(text).items():
+        match = _LISTED.fullmatch(prefix + path)
+        if match:
+            found.setdefault(match[1], {})[match[2]] = index.sha256
+    return found
+
+
+def indexes(repo: Path, listed: Listed) -> dict[str, Index]:
+    """Return ``listed`` as a Release has it, by path below ``repo``; Error names what is gone or not what was published."""
+    found = {}
+    for place, versions in listed.items():
+        for version, digest in versions.items():
+            sums = repo / place / (current(versions) if version == CURRENT else version) / "images" / SUMS
+            try:
+                text = sums.read_bytes()
+            except FileNotFoundError:
+                raise Error(f"{sums}: published, but gone", hint="put the images back") from None
+            if sha256(text).hexdigest() != digest:
+                raise Error(f"{sums}: not the file that was published: SHA256 differs", hint="put it back")
+            found[f"{place}/{version}/images/{SUMS}"] = Index(len(text), digest)
+    return found
+
+
+def offer(repo: Path, listed: Listed) -> None:
+    """Let what is to be current have each version's SHA256SUMS by its hash: the Release of a client may be another one."""
+    for place, versions in listed.items():
+        by_hash = repo / place / current(versions) / "images/by-hash/SHA256"
+        for sums in (repo / place).glob(f"[!.]*/images/{SUMS}"):
+            target = by_hash / sha256(sums.read_bytes()).hexdigest()
+            if not target.exists():
+                os.link(sums, target)
+        files.sync_directory(by_hash)
+
+
+def switch(repo: Path, listed: Listed) -> None:
+    """Make ``current`` what ``listed`` says."""
+    for place, versions in listed.items():
+        link, version = repo / place / CURRENT, current(versions)
+        if not link.is_symlink() or str(link.readlink()) != version:
+            temporary = link.with_name(f".{CURRENT}.new")
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(version)
+            temporary.replace(link)
+            files.sync_directory(link.parent)
+
+
+def directories(repo: Path) -> list[Path]:
+    """Return the directories of ``repo`` that have boot images of an architecture."""
+    return sorted(repo.glob("dists/*/*/netboot-*"))
+
+
+def clean(repo: Path, named: Iterable[Listed]) -> None:
+    """Remove what none of ``named`` lists, and what an interrupted writer left."""
+    every = list(named)
+    for top in directories(repo):
+        place = top.relative_to(repo).as_posix()
+        kept = {version: digest for listed in every for version, digest in listed.get(place, {}).items()}
+        kept.pop(CURRENT, None)
+        if not kept:
+            shutil.rmtree(top)
+            continue
+        public = (top / CURRENT).resolve().name
+        for path in top.iterdir():
+            if path.name in kept:
+                _clean_by_hash(path, set(kept.values()) if path.name == public else {kept[path.name]})
+            elif path.is_symlink():
+                if path.name != CURRENT:
+                    path.unlink()
+            else:
+                shutil.rmtree(path)
+
+
+def _clean_by_hash(version: Path, wanted: set[str]) -> None:
+    for path in (version / "images/by-hash/SHA256").glob("*"):
+        if path.name not in wanted:
+            path.unlink()

@@ -12,10 +12,12 @@ from openssi import files
 from openssi.errors import Error
 from openssi_build.repository import control, plan, pool, snapshots
 from openssi_build.repository.chunks import Table
+from openssi_build.repository.images import Images
 from openssi_build.repository.pool import Incoming, Package
 from openssi_build.repository.store import Seen, seen
+from openssi_build.settings import Repository
 
-_JOURNAL = ".incoming"  # paths that an unfinished publish may have put into the pool
+_JOURNAL = ".incoming"  # paths that an unfinished publish may have put into the pool; there are new boot images too
 
 
 def named(tables: dict[str, Table]) -> dict[str, Seen]:
@@ -50,8 +52,12 @@ def check(repository: Path, notes: dict[str, Seen]) -> bool:
     return bool(renewed)
 
 
-def place(repository: Path, added: Iterable[Package], notes: dict[str, Seen]) -> list[str]:
+def place(
+    repository: Path, added: Iterable[Package], notes: dict[str, Seen], boot: Sequence[Images], settings: Repository
+) -> list[str]:
     """Put the files of ``added`` into the pool, note them, and return the paths that were not there before.
+
+    The boot images ``boot`` are put under their versions.
 
     Error, with nothing put, when a name is taken by other content.
     """
@@ -66,11 +72,13 @@ def place(repository: Path, added: Iterable[Package], notes: dict[str, Seen]) ->
             else:
                 coming.append(each)
     placed = [each.path for each in coming]
-    if coming:
+    if coming or boot:
         files.write(repository / _JOURNAL, json.dumps(placed))
     try:
         for each in coming:
             notes[each.path] = pool.put(repository, each)
+        for each_images in boot:
+            each_images.place(repository, settings)
     except BaseException:
         take_back(repository, placed)
         raise
@@ -85,21 +93,22 @@ def _equal(each: Incoming, target: Path) -> Seen:
 
 
 def take_back(repository: Path, placed: Sequence[str]) -> None:
-    """Remove files that place() put into the pool, whole or in part."""
+    """Remove what place() put into the repository, whole or in part."""
     for path in placed:
         target = repository / path
         pool.temporary(target).unlink(missing_ok=True)
         target.unlink(missing_ok=True)
+    snapshots.clean_images(repository)
     done(repository)
 
 
 def done(repository: Path) -> None:
-    """Note that what place() put into the pool is published."""
+    """Note that what place() put into the repository is published."""
     (repository / _JOURNAL).unlink(missing_ok=True)
 
 
 def recover(repository: Path) -> None:
-    """Take back what an interrupted writer put into the pool and did not publish."""
+    """Take back what an interrupted writer put into the repository and did not publish."""
     files.sweep([repository / _JOURNAL])
     try:
         placed = json.loads((repository / _JOURNAL).read_bytes())

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from openssi.errors import Error
-from openssi_build.repository import control, deb, pool, tables
+from openssi_build.repository import control, deb, images, pool, tables
 from openssi_build.repository.chunks import Table
 from openssi_build.repository.pool import Incoming, Package
 from openssi_build.repository.snapshots import Change, Changes, Snapshot
@@ -220,6 +220,7 @@ def counts(edited: dict[str, Table], before: Snapshot | None, changes: Changes) 
     packages, sources = before.packages, before.sources
     for sign, each in ((1, changes.added), (-1, changes.dropped)):
         of_source = sum(change.architecture == "source" for change in each)
+        of_images = sum(change.architecture == images.ARCHITECTURE for change in each)
         sources += sign * of_source
-        packages += sign * (len(each) - of_source)
+        packages += sign * (len(each) - of_source - of_images)
     return packages, sources

@@ -19,7 +19,7 @@ from openssi_build.repository.chunks import Table
 from openssi_build.repository.images import Images
 from openssi_build.repository.pool import Package
 from openssi_build.repository.release import Signer
-from openssi_build.repository.snapshots import Changes, Snapshot
+from openssi_build.repository.snapshots import Change, Changes, Snapshot
 from openssi_build.repository.store import COMPRESSIONS, Seen, Stale, Store, read_seen, write_seen
 from openssi_build.settings import Repository
 
@@ -42,12 +42,10 @@ def publish(
     SOURCE_DATE_EPOCH or now. Another writer is waited for; ``waiting`` is called once with who it is.
     """
     with _writing(repo, cache, settings, signer, date, waiting) as start:
-        for each in boot_images:
-            each.place(repo, settings)
         try:
-            return start().add(new)
+            return start().add(new, boot_images)
         except Stale:
-            return start(afresh=True).add(new)
+            return start(afresh=True).add(new, boot_images)
 
 
 def rollback(
@@ -60,7 +58,7 @@ def rollback(
     date: int | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Snapshot:
-    """Publish the packages of snapshot ``number`` again, as a new snapshot: apt refuses a Release older than its own.
+    """Publish the packages and boot images of snapshot ``number`` again, as a new snapshot: apt refuses a Release older than its own.
 
     When they are what is public already, nothing is written and the public snapshot is returned.
     """
@@ -125,6 +123,7 @@ class _Writer:
         self._recover()
         self.before = snapshots.newest(repo)
         self.date = max(date, self.before.date) if self.before else date
+        self.boot = snapshots.boot_images(repo, self.before) if self.before else {}
         self.identity = self._identity()
         self.inputs: dict[str, Seen] | None = None
         self.inputs_renewed = False
@@ -139,11 +138,9 @@ class _Writer:
         placing.recover(self.repo)
 
     def _identity(self) -> str:
-        """Return a digest of all but the packages that a Release depends on."""
-        boot = sorted((path, index.sha256) for path, index in images.listed(self.repo, self.settings).items())
+        """Return a digest of all but the packages and boot images that a Release depends on."""
         keys = sorted(release.fingerprints(self.signer.public_keys()))
-        said = json.dumps([repr(self.settings), keys, *([boot] if boot else [])])
-        return sha256(said.encode()).hexdigest()[:16]
+        return sha256(json.dumps([repr(self.settings), keys]).encode()).hexdigest()[:16]
 
     def _base(self) -> str:
         """Return the hash of the suite's InRelease: it names the published state."""
@@ -161,12 +158,15 @@ class _Writer:
         read = tables.published(self.repo, self.settings, self.store)
         return placing.named(read), read
 
-    def add(self, new: Sequence[Path]) -> Snapshot:
+    def add(self, new: Sequence[Path], boot_images: Sequence[Images]) -> Snapshot:
         """Add files; see publish()."""
         renewed = placing.check(self.repo, self.notes)
+        images.indexes(self.repo, self.boot)
         packages = self._read(new)
         decided = plan.make(self.repo, self.tables, packages, self.settings)
-        if self.before and not decided.changes and self.before.identity == self.identity and not self._ageing():
+        boot = images.make(self.repo, self.settings, self.boot, boot_images)
+        same = not decided.changes and boot.listed == self.boot
+        if self.before and same and self.before.identity == self.identity and not self._ageing():
             if renewed or self.inputs_renewed:
                 self._save(self.tables)
             return self.before
@@ -175,7 +175,7 @@ class _Writer:
             tuple(sorted(plan.coming(package) for package in decided.added)),
             tuple(sorted(plan.change(stanza, decided.shared) for stanza in decided.dropped)),
         )
-        return self._publish(edited, decided.added, changes, "" if self.before else "first publish")
+        return self._publish(edited, decided.added, boot, changes, "" if self.before else "first publish")
 
     def _ageing(self) -> bool:
         """Return True when half of the public Release's validity is over."""
@@ -202,38 +202,43 @@ class _Writer:
         return packages
 
     def back_to(self, target: Snapshot) -> Snapshot:
-        """Publish an older snapshot's packages; see rollback()."""
+        """Publish what an older snapshot had; see rollback()."""
         wanted = tables.published(self.repo / target.directory, self.settings, self.store)
         old, new = _stanzas(self.tables), _stanzas(wanted)
-        if old == new and self.before:
+        boot = snapshots.boot_images(self.repo, target)
+        if old == new and boot == self.boot and self.before:
             return self.before
         self.notes = placing.named(wanted)
         placing.check(self.repo, self.notes)
+        images.indexes(self.repo, boot)
         changes = Changes(
             tuple(plan.change(stanza) for stanza in sorted(new - old)),
             tuple(plan.change(stanza, self.notes) for stanza in sorted(old - new)),
         )
-        return self._publish(wanted, [], changes, f"back to {target.number}")
+        return self._publish(wanted, [], images.Plan(boot), changes, f"back to {target.number}")
 
-    def _publish(self, edited: dict[str, Table], added: Sequence[Package], changes: Changes, note: str) -> Snapshot:
-        placed = placing.place(self.repo, added, self.notes)
+    def _publish(
+        self, edited: dict[str, Table], added: Sequence[Package], boot: images.Plan, changes: Changes, note: str
+    ) -> Snapshot:
+        changes, note = _with_images(self.boot, boot.listed, changes, note)
+        placed = placing.place(self.repo, added, self.notes, boot.new, self.settings)
         snapshot = None
         try:
             staging = snapshots.stage(self.repo)
             written = indexes.write(staging, edited, self.settings, self.store)
             snapshot = self._snapshot({path: index.sha256 for path, index in written.items()}, changes, edited, note)
-            listed = written | images.listed(self.repo, self.settings)
+            listed = written | images.indexes(self.repo, boot.listed)
             indexes.write_releases(staging, snapshot, listed, self.settings, self.signer)
             snapshots.complete(self.repo, staging, snapshot, changes)
             snapshots.install(self.repo, snapshot)
         except BaseException:
             self._undo(snapshot, placed)
             raise
-        placing.done(self.repo)
         for change in changes.dropped:
             for path in change.paths:
                 self.notes.pop(path, None)
         retention.expire(self.repo, snapshot, self.settings, self.notes)
+        placing.done(self.repo)
         self._save(edited)
         return snapshot
 
@@ -275,6 +280,26 @@ class _Writer:
 def _stanzas(read: dict[str, Table]) -> set[bytes]:
     named = [table for name, table in read.items() if name.startswith("packages-") or name == "sources"]
     return {stanza for table in named for stanza in table.items()}
+
+
+def _with_images(before: images.Listed, after: images.Listed, changes: Changes, note: str) -> tuple[Changes, str]:
+    """Return ``changes`` and ``note`` with what came and went of boot images; those current again are in the note."""
+    old, new = (
+        {
+            Change(place.rpartition("/")[2], version, images.ARCHITECTURE, ())
+            for place, versions in listed.items()
+            for version in versions
+            if version != images.CURRENT
+        }
+        for listed in (before, after)
+    )
+    again = [
+        f"{place.rpartition('/')[2]} {images.current(versions)} again"
+        for place, versions in sorted(after.items())
+        if place in before and versions[images.CURRENT] in {*before[place].values()} - {before[place][images.CURRENT]}
+    ]
+    changed = Changes((*changes.added, *sorted(new - old)), (*changes.dropped, *sorted(old - new)))
+    return changed, ", ".join(filter(None, (note, *again)))
 
 
 def _still(name: str, note: Seen) -> bool:

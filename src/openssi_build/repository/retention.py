@@ -16,7 +16,7 @@ _GRACE_DAYS = 30  # how long a client is taken to go on with a Release that has 
 
 
 def expire(repository: Path, current: Snapshot, settings: Repository, named: Collection[str]) -> None:
-    """Remove old index files, old snapshots, and the pool files that nothing kept names.
+    """Remove old index files, old snapshots, and the pool files and boot images that nothing kept names.
 
     ``named`` are the paths that ``current``, the public snapshot, names.
     """
@@ -24,6 +24,7 @@ def expire(repository: Path, current: Snapshot, settings: Repository, named: Col
     snapshots.clean(repository, recent(records, settings, current.date))
     expired = outdated(records, settings, current.date)
     _forget(repository, records[:expired], records[expired:], named)
+    snapshots.clean_images(repository)
 
 
 def recent(records: Sequence[Snapshot], settings: Repository, date: int) -> list[Snapshot]:

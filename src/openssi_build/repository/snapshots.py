@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from openssi import files
 from openssi.errors import Error
+from openssi_build.repository import images
 from openssi_build.repository.release import rfc2822
 
 DIRECTORY = "snapshots"
@@ -32,7 +33,7 @@ class Change(NamedTuple):
 
     package: str
     version: str
-    architecture: str  # or ``source``
+    architecture: str  # or ``source``; of boot images ``images``
     paths: tuple[str, ...]  # its files below the repository that came or went with it
 
 
@@ -202,8 +203,11 @@ def is_public(repository: Path, snapshot: Snapshot) -> bool:
 
 
 def install(repository: Path, snapshot: Snapshot) -> None:
-    """Make ``snapshot`` the public one: by-hash, then the indexes' names, then what is signed, InRelease last."""
+    """Make ``snapshot`` the public one: by-hash, then the names of indexes and boot images, what is signed, InRelease last."""
     directories: set[Path] = set()
+    boot = boot_images(repository, snapshot)
+    images.offer(repository, boot)
+    images.switch(repository, boot)
     for source, target in _public(repository, snapshot):
         if _same(source, target):
             continue
@@ -220,6 +224,20 @@ def _sync(directories: set[Path]) -> None:
     for directory in sorted(directories):
         files.sync_directory(directory)
     directories.clear()
+
+
+def boot_images(repository: Path, snapshot: Snapshot) -> images.Listed:
+    """Return what the Release of ``snapshot`` lists of boot images."""
+    found: images.Listed = {}
+    for prefix in snapshot.releases:
+        found |= images.of_release((repository / snapshot.directory / f"{prefix}InRelease").read_bytes(), prefix)
+    return found
+
+
+def clean_images(repository: Path) -> None:
+    """Remove the boot images that no snapshot has."""
+    if images.directories(repository):
+        images.clean(repository, (boot_images(repository, each) for each in every(repository)))
 
 
 def clean(repository: Path, kept: list[Snapshot]) -> None:
