@@ -7,6 +7,7 @@ compares what is seen with what is recorded, so a call too many or too few chang
 from __future__ import annotations
 
 import os
+import re
 import syslog
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from openssi.errors import CommandError, Error
 from openssi.membership import DOWN, UCLEANUP, UP, History
 
 _HOOK_S = 60.0
+# .x.swp, #x#, x~, x.dpkg-old, x.ucf-dist, x.bak; a name as 20-mail.sh is a hook's.
+_LEFT_OVER = re.compile(r"^[.#]|~$|\.(dpkg|ucf)-[a-z]+$|\.(bak|orig|rej|swp)$")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -87,11 +90,11 @@ def _hooks(root: Path, event: str, cluster: state.Cluster, number: int, transiti
 
 
 def hooks(directory: Path) -> list[Path]:
-    """Return the executables in ``directory`` by name; editors' and dpkg's left-overs (a dot or ~ in the name) are skipped."""
+    """Return the executables in ``directory`` by name; what editors and dpkg leave beside a file is skipped."""
     if not directory.is_dir():
         return []
     return sorted(
         path
         for path in directory.iterdir()
-        if path.is_file() and os.access(path, os.X_OK) and not set(path.name) & set(".~#")
+        if path.is_file() and os.access(path, os.X_OK) and not _LEFT_OVER.search(path.name)
     )

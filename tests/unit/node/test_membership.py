@@ -105,13 +105,15 @@ def test_a_stranger_to_the_table_is_not_told(tree: Path) -> None:
 def test_hooks_run_in_order_with_what_happened_and_a_bad_one_stops_nothing(tree: Path) -> None:
     for name, body in {
         "10-bad": "exit 3",
-        "20-good": f'echo "$1 $OPENSSI_EVENT $OPENSSI_ADDRESS" >>{tree}/said',
+        "20-good.sh": f'echo "$1 $OPENSSI_EVENT $OPENSSI_ADDRESS" >>{tree}/said',
     }.items():
         hook = tree / "etc/openssi/nodeup.d" / name
         hook.write_text(f"#!/bin/sh\n{body}\n")
         hook.chmod(0o755)
-    (tree / "etc/openssi/nodeup.d/30-old~").write_text(f"#!/bin/sh\ntouch {tree}/wrong\n")
-    (tree / "etc/openssi/nodeup.d/30-old~").chmod(0o755)
+    for name in ("20-good.sh~", "20-good.sh.dpkg-old", ".20-good.sh.swp", "#20-good.sh#", "20-good.sh.bak"):
+        left = tree / "etc/openssi/nodeup.d" / name
+        left.write_text(f"#!/bin/sh\ntouch {tree}/wrong\n")
+        left.chmod(0o755)
     see(tree, (2, "alive", "UP", "b"))
     assert (tree / "said").read_text() == "2 nodeup 10.0.0.2\n"
     assert not (tree / "wrong").exists()
