@@ -161,11 +161,16 @@ def _outside(root: Path, path: Path) -> Path:
     return root / path.relative_to("/")
 
 
+def check_place(path: Path) -> None:
+    """Raise Error when nothing at the absolute ``path`` can be each node's own."""
+    for refused in _REFUSED:
+        if path.is_relative_to(refused) or Path(refused).is_relative_to(path):
+            raise Error(f"{path}: {refused} can't differ from node to node")
+
+
 def _checked(root: Path, path: Path) -> Path:
     place = _outside(root, path)
-    for refused in _REFUSED:
-        if path.is_relative_to(refused):
-            raise Error(f"{path}: {refused} can't differ from node to node")
+    check_place(path)
     own = [Path("/", each) for each in state.pernode(root)]
     for parent in list(path.parents)[:-1]:
         if is_local(root, parent) or parent in own:

@@ -21,7 +21,7 @@ from openssi.cluster import blocks, bootserver, cdsl, create, derive, fstab, sta
 from openssi.cluster.answers import hostname
 from openssi.cluster.journal import Journal
 from openssi.cluster.state import Cluster
-from openssi.cluster.steps import copy_tree
+from openssi.cluster.steps import Copy, Directory, apply, copy_tree
 from openssi.cluster.table import Node
 from openssi.errors import Error
 from openssi.netboot import dhcp
@@ -283,6 +283,8 @@ def _make_directory(cluster: Cluster, node: Node, nodename: str) -> None:
             f"/cluster/{home.name}: there is one though the table has no such node",
             hint="move it away if nobody needs it",
         )
+    for path in state.pernode(root):
+        cdsl.check_place(Path("/", path))
     new = _aside(root, _NEW, node.number)
     for directory in ("etc/network", f"{Path(create.CHRONY).parent}", "var/lib"):
         (new / directory).mkdir(parents=True)
@@ -304,6 +306,26 @@ def _make_directory(cluster: Cluster, node: Node, nodename: str) -> None:
         cdsl.give(root, link, first, new)
     if others:
         os.sync()  # before the table says that the node is there
+
+
+def own_directories(root: Path, say: Say) -> None:
+    """Make the directories that /cluster/etc/pernode lists for each node that has none yet, on the init node, under the lock.
+
+    What boots next mounts them. The init node starts with all that is there, since it was the init node's; the
+    others with the directories in it, as a new node does.
+    """
+    cluster = state.load(root)
+    first, journal = cluster.init_node, Journal(root)
+    there = [node for node in cluster.nodes if state.directory(root, node.number).is_dir()]
+    for path in state.pernode(root):
+        try:
+            cdsl.check_place(Path("/", path))
+        except Error as problem:
+            say(f"warning: /{state.PERNODE}: {problem}")
+            continue
+        missing = [] if (root / path).is_dir() else [Directory(path)]
+        copies = [Copy(path, f"cluster/node{node.number}/{path}", content=node == first) for node in there]
+        apply(root, [*missing, *copies], journal, say)
 
 
 def _place(root: Path, number: int) -> None:

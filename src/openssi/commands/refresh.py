@@ -19,5 +19,6 @@ def main(argv: Sequence[str]) -> int:
     with state.locked(root, waiting=lambda holder: print(f"waiting for {holder}")):
         for line in nodes.recover(root):
             print(line)
+        nodes.own_directories(root, print)
         nodes.follow(root, print)
     return 0

@@ -88,6 +88,33 @@ def test_a_new_node_gets_what_each_node_has_for_itself_as_the_init_node_has_it(t
     whole(root, EARTH)
 
 
+def test_a_directory_that_is_listed_later_is_made_for_every_node_that_is_there(tmp_path: Path) -> None:
+    root = made(tmp_path)
+    nodes.add(root, EARTH)
+    (root / "srv/own/deep").mkdir(parents=True)
+    (root / "srv/own").chmod(0o700)
+    (root / "srv/own/deep/a").write_text("the first's\n")
+    with (root / state.PERNODE).open("a") as stream:
+        stream.write("/srv/own\n/srv/new\n/usr/share\n/cluster\n")
+    said: list[str] = []
+    nodes.own_directories(root, said.append)
+    assert (root / "cluster/node1/srv/own/deep/a").read_text() == "the first's\n"
+    assert (root / "cluster/node2/srv/own/deep").is_dir() and not (root / "cluster/node2/srv/own/deep/a").exists()
+    assert (root / "cluster/node2/srv/own").stat().st_mode & 0o777 == 0o700
+    assert (root / "srv/new").is_dir() and (root / "cluster/node2/srv/new").is_dir()
+    warnings = [line for line in said if line.startswith("warning")]
+    assert [line.rpartition(": ")[2] for line in warnings] == [
+        "/usr can't differ from node to node",
+        "/cluster can't differ from node to node",
+    ]
+    before = machine.picture(root)
+    nodes.own_directories(root, said.append)
+    assert machine.picture(root) == before
+    with pytest.raises(Error, match="/usr/share: /usr can't differ"):
+        nodes.add(root, MARS)
+    absent(root, MARS)
+
+
 def test_a_node_is_removed_without_a_trace_and_others_stay(tmp_path: Path) -> None:
     root = made(tmp_path)
     nodes.add(root, EARTH)
