@@ -20,6 +20,7 @@ from openssi import files
 from openssi.errors import Error
 from openssi_build import apt, archive, deb, derived, images, kernels, keys, netboot, repository, signing, site
 from openssi_build.repository import Snapshot
+from openssi_build.revision import revised
 from openssi_build.settings import Settings, Signing
 from openssi_build.site import size
 
@@ -79,6 +80,8 @@ def _own(build: Build) -> str:
     """Build our own source package."""
     repository = build.settings.repository
     generated = archive.generated(repository, build.signer.public_keys())
+    if not build.fresh:
+        generated = revised(build.root, build.repo / "pool", generated)
     log = build.log / "openssi.log"
     made = deb.build(build.root, build.cache, repository.suite, generated, log, mirror=build.mirror)
     return _take(build, made)

@@ -34,11 +34,12 @@ class Loaders:
 
 @dataclass(frozen=True)
 class Made:
-    """What lies in ``directory``: the manifest's paths, in its order, and what this run changed."""
+    """What lies in ``directory``: the manifest's paths, in its order, what this run changed, and which keys sign it."""
 
     directory: Path
     paths: tuple[str, ...]
     changed: tuple[str, ...]
+    signers: tuple[str, ...]
 
 
 def fetch(cache: Path, suite: str, architecture: str, mirror: apt.Mirror) -> Loaders:
@@ -105,7 +106,7 @@ def make(
         described = manifest.Described(settings.repository, architecture, _packages(root, cache, settings, found))
         written = manifest.write(out, sorted([*paths, *media.KINDS]), described, signer)
         changed += [f"written  {name}" for name in written]
-    return Made(out, tuple(manifest.digests(out)), tuple(changed))
+    return Made(out, tuple(manifest.digests(out)), tuple(changed), signer.fingerprints)
 
 
 def _packages(root: Path, cache: Path, settings: Settings, found: Loaders) -> list[apt.Package]:
@@ -142,9 +143,9 @@ def _media(out: Path, sources: dict[str, Path]) -> list[str]:
 
 
 def published(root: Path, made: Made, architecture: str) -> repository.Images:
-    """Return what is published of ``made``: all that the manifest names, under a version that changes with it."""
-    sums = digest(made.directory / manifest.SUMS)
-    version = f"{deb.version(root).version}.{sums[:12]}"
+    """Return what is published of ``made``: all that the manifest names, under a version that changes with it and its keys."""
+    content = "".join([digest(made.directory / manifest.SUMS), *sorted(made.signers)])
+    version = f"{deb.version(root).version}.{sha256(content.encode()).hexdigest()[:12]}"
     return repository.Images(made.directory, (*made.paths, manifest.SUMS, manifest.SIGNATURE), architecture, version)
 
 

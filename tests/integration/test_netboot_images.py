@@ -82,6 +82,24 @@ def test_the_manifest_is_checked_by_the_keyring_alone_and_a_changed_byte_is_foun
         sums.write_text(text)
 
 
+def test_images_are_signed_anew_once_their_key_signs_no_more(root: Path, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "linux").write_text("linux")
+    described = manifest.Described(settings.Repository(), "amd64", [])
+    with signing.Home() as home:
+        old, new = (home.generate(f"{name} <{name}@example.org>", expires="1y") for name in ("old", "new"))
+        carried = home.export([old])
+        manifest.write(tmp_path, ["linux"], described, signing.Signer(home, [old]))
+        assert manifest.write(tmp_path, ["linux"], described, signing.Signer(home, [old, new])) == []
+        left = signing.Signer(home, [new], also=[carried])
+        assert manifest.write(tmp_path, ["linux"], described, left) == [manifest.SIGNATURE]
+        (tmp_path / "new.gpg").write_bytes(home.export([new]))
+    manifest.check(tmp_path, tmp_path / "new.gpg")
+    # What is published under a version never changes: other keys make another.
+    made = netboot.Made(out, ("etherboot.dsk",), (), (old,))
+    versions = {netboot.published(root, replace(made, signers=keys), "amd64").version for keys in ((old,), (new,))}
+    assert len(versions) == 2
+
+
 def test_the_bill_of_materials_names_each_binary_and_its_source(out: Path) -> None:
     document = json.loads((out / manifest.SBOM).read_text())
     sources = {each["name"]: each.get("sourceInfo", "") for each in document["packages"]}

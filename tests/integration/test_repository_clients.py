@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from conftest import needs
 from gpgsigner import GpgSigner, PlainSigner
+from rich.console import Console
 
 from openssi.errors import Error
-from openssi_build import archive, chroot, keys, repository, settings, signing, site, verify
+from openssi_build import archive, build, chroot, keys, repository, settings, signing, site, verify
 from openssi_build.bench import pool
 from openssi_build.repository import Snapshot
 from openssi_build.verify import kept, trees, web
@@ -152,42 +153,51 @@ def test_both_apts_read_every_form_that_we_write(form: str, alone: Client, tmp_p
     assert verify.check(trees.Directory(repo), "trixie", signer.public_keys()).faults == []
 
 
-def test_clients_follow_while_the_key_is_rotated(alone: Client, root: Path, tmp_path: Path) -> None:
+def test_clients_follow_while_the_key_is_rotated(alone: Client, root: Path, cache: Path, tmp_path: Path) -> None:
     needs("gpg")
+    (tmp_path / "chroots").symlink_to(cache / "chroots")  # what is built with keys of a moment is not to stay
     with signing.Home() as home:  # a path that gpg-agent's socket fits into
         tree = home.path / "tree"
         tree.mkdir()
         repo = tmp_path / "repo"
         (tree / "openssi.toml").write_bytes((root / "openssi.toml").read_bytes())
+        steps = [step for step in build.STEPS if step.name in ("openssi packages", "publish")]
 
         def publish(version: str) -> bytes:
             read = settings.load(tree)
             with signing.signer(read.signing, tree) as signer:
-                new = [package(tmp_path, "one", version)]
-                repository.publish(repo, new, settings=read.repository, cache=tmp_path, signer=signer)
+                made = build.Build(root, tmp_path, repo, read, signer, packages=[package(tmp_path, "one", version)])
+                build.run(made, steps, Console(quiet=True))
                 return signer.public_keys()
 
-        def update(where: str, known: bytes, version: str) -> None:
-            alone.use(where, "trixie", known, deb_src=False)
+        def update(version: str) -> None:
             updated = alone.update()
             assert (updated.code, updated.complaints) == (0, [])
             assert alone.policy("one").candidate == version
 
+        def install() -> str:
+            assert alone.apt("install", "--yes", "openssi-archive-keyring").code == 0
+            return alone.installed("openssi-archive-keyring")
+
         with web.serve(repo) as where:
             keys.make(tree, settings.load(tree))
             old = publish("1.0")
-            update(where, old, "1.0")
+            alone.use(where, "trixie", old, deb_src=False)
+            update("1.0")
+            first = install()
+            alone.use(where, "trixie", old, signed_by=archive.KEYRING, deb_src=False)
             keys.rotate(tree, settings.load(tree))
-            both = publish("2.0")
-            update(where, old, "2.0")  # the client has only the old key as yet
-            update(where, both, "2.0")  # and now what openssi-archive-keyring brings
+            publish("2.0")
+            update("2.0")  # the client has only the old key as yet
+            assert install() == f"{first}+k1"  # and now both
             keys.rotate(tree, settings.load(tree), finish=True)
             publish("3.0")
-            update(where, both, "3.0")
+            update("3.0")
             # Who has missed the rotation is told so, and keeps what it had.
             alone.use(where, "trixie", old, deb_src=False)
             late = alone.update()
             assert any(line.startswith(("W:", "E:")) for line in late.complaints), late.text
+            assert alone.apt("purge", "--yes", "openssi-archive-keyring").code == 0
 
 
 def test_verify_sees_everything_right_with_both_apts(built_repo: Path, root: Path, cache: Path) -> None:
