@@ -98,6 +98,13 @@ class Package:
     sha256: str
     source: str
     source_version: str
+    built_using: str  # as the field of that name: sources besides its own that are in it
+
+    @property
+    def sources(self) -> list[tuple[str, str]]:
+        """The source packages that its programs come from, its own first, with their versions."""
+        others = re.findall(r"(\S+) \(= (\S+)\)", self.built_using)
+        return [(self.source, self.source_version), *others]
 
 
 @dataclass(frozen=True)
@@ -358,6 +365,12 @@ def _check_files(directory: Path, source: Source) -> None:
             raise Error(f"{source.name} {source.version}: {name} is not what Debian's signed index names")
 
 
+def packed(deb: Path, sha256: str) -> Package:
+    """Return what the package ``deb``, whose SHA256 is known, says of itself."""
+    stanza = output(["dpkg-deb", "--field", deb], timeout=60).decode()
+    return _package(f"{stanza.rstrip()}\nFilename: {deb.name}\nSHA256: {sha256}\n")
+
+
 def _package(stanza: str) -> Package:
     fields = _fields(stanza)
     source, _, bracket = fields.get("source", fields["package"]).partition(" ")
@@ -369,4 +382,5 @@ def _package(stanza: str) -> Package:
         sha256=fields["sha256"],
         source=source,
         source_version=bracket.strip("()") or fields["version"],
+        built_using=fields.get("built-using", ""),
     )

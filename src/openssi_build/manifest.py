@@ -6,7 +6,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ from openssi import files
 from openssi.errors import Error
 from openssi.netboot.images import digest
 from openssi_build.apt import Package
+from openssi_build.deb import Version
 from openssi_build.settings import Repository
 from openssi_build.signing import Signer, check_signature
 
@@ -26,11 +27,29 @@ _TEMPLATES = Path(__file__).resolve().parents[2] / "packaging/templates"
 
 @dataclass(frozen=True)
 class Described:
-    """What the manifest says beside the files themselves: the packages that their binaries come from."""
+    """What the manifest says beside the files themselves: what they are made of.
+
+    ``made_of`` has the Debian packages that are in a file, by its name. A file that it does not name comes from ``own``,
+    our own source package, and so do scripts in media and initrds.
+    """
 
     repository: Repository
     architecture: str
-    packages: Sequence[Package]
+    own: Version
+    made_of: Mapping[str, Sequence[Package]]
+
+    @property
+    def packages(self) -> list[Package]:
+        """Every package once, by name."""
+        return sorted(
+            {each for packages in self.made_of.values() for each in packages}, key=lambda p: (p.name, p.version)
+        )
+
+    @property
+    def sources(self) -> list[tuple[str, str]]:
+        """Every source package once, by name, with its version."""
+        debians = {source for package in self.packages for source in package.sources}
+        return sorted({*debians, (self.own.source, self.own.version)})
 
 
 def digests(directory: Path) -> dict[str, str]:
@@ -113,9 +132,11 @@ def sbom(sums: dict[str, str], described: Described) -> str:
         for number, (name, sum_) in enumerate(sums.items())
     ]
     packages = [_package(number, each) for number, each in enumerate(described.packages)]
+    sources = [_source(number, *each) for number, each in enumerate(described.sources)]
     top = "SPDXRef-Netboot"
     relations = [("SPDXRef-DOCUMENT", "DESCRIBES", top)]
     relations += [(top, "CONTAINS", str(each["SPDXID"])) for each in (*listed, *packages)]
+    relations += [(one, "GENERATED_FROM", other) for one, other in _origins(list(sums), described)]
     document = {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
@@ -134,6 +155,7 @@ def sbom(sums: dict[str, str], described: Described) -> str:
                 "licenseDeclared": "NOASSERTION",
             },
             *packages,
+            *sources,
         ],
         "files": listed,
         "relationships": [
@@ -142,6 +164,36 @@ def sbom(sums: dict[str, str], described: Described) -> str:
         ],
     }
     return json.dumps(document, indent=1) + "\n"
+
+
+def _origins(names: Sequence[str], described: Described) -> Iterator[tuple[str, str]]:
+    """Yield what comes from what, by SPDX identifiers: files from packages, packages from their sources."""
+    packages = {each: f"SPDXRef-Package-{number}" for number, each in enumerate(described.packages)}
+    sources = {each: f"SPDXRef-Source-{number}" for number, each in enumerate(described.sources)}
+    own = sources[described.own.source, described.own.version]
+    for number, name in enumerate(names):
+        made_of = described.made_of.get(name, ())
+        for package in made_of:
+            yield f"SPDXRef-File-{number}", packages[package]
+        if len(made_of) != 1:  # a single package's file is as it was there
+            yield f"SPDXRef-File-{number}", own
+    for package, identifier in packages.items():
+        for source in package.sources:
+            yield identifier, sources[source]
+
+
+def _source(number: int, name: str, version: str) -> dict[str, object]:
+    return {
+        "SPDXID": f"SPDXRef-Source-{number}",
+        "name": name,
+        "versionInfo": version,
+        "primaryPackagePurpose": "SOURCE",
+        "downloadLocation": "NOASSERTION",
+        "filesAnalyzed": False,
+        "copyrightText": "NOASSERTION",
+        "licenseConcluded": "NOASSERTION",
+        "licenseDeclared": "NOASSERTION",
+    }
 
 
 def _created() -> str:
@@ -163,7 +215,7 @@ def _package(number: int, each: Package) -> dict[str, object]:
         "copyrightText": "NOASSERTION",
         "licenseConcluded": "NOASSERTION",
         "licenseDeclared": "NOASSERTION",
-        "sourceInfo": f"built from Debian source package {each.source} {each.source_version}",
+        "sourceInfo": "built from Debian source package " + ", ".join(map(" ".join, each.sources)),
         "externalRefs": [
             {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl},
         ],

@@ -14,11 +14,11 @@ from openssi import files
 from openssi.cluster import table
 from openssi.errors import Error
 from openssi.netboot import loaders, media, sync, tree
-from openssi.netboot.images import digest
+from openssi.netboot.images import digest, served
 from openssi.netboot.network import Network, Node
 from openssi.run import run
 from openssi_build import apt, deb, images, kernels, manifest, repository, signing
-from openssi_build.settings import Settings
+from openssi_build.settings import Initrd, Settings
 
 TREE = "tftpboot"
 ARGUMENTS = "console=ttyS0,115200 console=tty0"  # a shell is offered on the last one: the screen
@@ -97,36 +97,50 @@ def make(
     made = images.build_all(root, cache, settings, out=initrds, say=say)
     architecture = settings.repository.architectures[0]
     found = fetch(cache, settings.repository.suite, architecture, apt.mirror(settings.repository))
-    served = loaders.installed(found.tree, architecture)
-    wanted = tree.plan(on, nodes, [each.netboot for each in made], served, arguments=ARGUMENTS)
+    installed = loaders.installed(found.tree, architecture)
+    wanted = tree.plan(on, nodes, [each.netboot for each in made], installed, arguments=ARGUMENTS)
     with files.lock(out / ".lock"):
         changed = sync.sync(out / TREE, wanted).lines()
         changed += [f"written  {name}" for name in _media(out, media.parts(found.tree))]
         paths = [f"{TREE}/{name}" for name in (*wanted.images, *wanted.loaders, *wanted.entries)]
-        described = manifest.Described(settings.repository, architecture, _packages(root, cache, settings, found))
+        described = manifest.Described(
+            settings.repository, architecture, deb.version(root), _made_of(root, cache, settings, found, made)
+        )
         written = manifest.write(out, sorted([*paths, *media.KINDS]), described, signer)
         changed += [f"written  {name}" for name in written]
     return Made(out, tuple(manifest.digests(out)), tuple(changed), signer.fingerprints)
 
 
-def _packages(root: Path, cache: Path, settings: Settings, found: Loaders) -> list[apt.Package]:
-    """Return every Debian package whose binaries are in the tree: loaders, kernels, busybox, firmware."""
-    packages = {each.name: each for each in found.packages}
+def _made_of(
+    root: Path, cache: Path, settings: Settings, found: Loaders, made: Sequence[images.Made]
+) -> dict[str, list[apt.Package]]:
+    """Return the Debian packages that are in each file: loaders, media, kernels, initrds. What is not named is all ours."""
+    by_name = {each.name: each for each in found.packages}
+    packages_of = {part.name: by_name[part.package] for part in media.PARTS}
+    architecture = settings.repository.architectures[0]
+    result = {f"{TREE}/{each.name}": [by_name[each.package]] for each in loaders.LOADERS[architecture]}
+    result |= {kind: list(dict.fromkeys(packages_of[part] for part in media.HOLDS[kind])) for kind in media.KINDS}
+    for wanted, image in zip(settings.initrd, made, strict=True):
+        kernel, *others = _packages(root, cache, settings, wanted)
+        names = served(image.netboot)
+        result[f"{TREE}/{names.kernel}"] = [kernel]
+        result[f"{TREE}/{names.initrd}"] = [kernel, *others]
+    return result
+
+
+def _packages(root: Path, cache: Path, settings: Settings, wanted: Initrd) -> list[apt.Package]:
+    """Return the Debian packages that a boot image is made of, that of the kernel first."""
     mirror = apt.mirror(settings.repository)
-    for wanted in settings.initrd:
-        kernel = kernels.describe(root, wanted.kernel)
-        held = kernels.held(root, wanted.kernel)
-        source = apt.Apt(cache, kernel.suite, kernel.architecture, mirror, component="main non-free-firmware")
-        for name in ("busybox-static", *wanted.firmware):
-            with contextlib.suppress(Error):  # what the mirror lacks is not in the image either
-                packages[name] = source.show([name])[name]
-        if held:
-            filename, digest_ = next(iter(held.files.items()))
-            version = held.image_version
-            packages[held.image] = apt.Package(
-                held.image, version, held.architecture, filename, digest_, "linux", version
-            )
-    return [packages[name] for name in sorted(packages)]
+    described = kernels.describe(root, wanted.kernel)
+    held = kernels.held(root, wanted.kernel)
+    assert held  # since the image was made
+    image = kernels.qualified(root, cache, wanted.kernel, mirror=mirror).debs[0]
+    packages = [apt.packed(image, held.files[image.name])]
+    source = apt.Apt(cache, described.suite, described.architecture, mirror, component="main non-free-firmware")
+    for name in ("busybox-static", *wanted.firmware):
+        with contextlib.suppress(Error):  # what the mirror lacks is not in the image either
+            packages.append(source.show([name])[name])
+    return packages
 
 
 def _media(out: Path, sources: dict[str, Path]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 from conftest import needs
 
+from openssi import run
 from openssi.errors import Error
 from openssi.netboot import media
-from openssi_build import apt, manifest, netboot, repository, settings, signing
+from openssi_build import apt, deb, manifest, netboot, repository, settings, signing
 from openssi_build.settings import Settings, Signing
 
 pytestmark = pytest.mark.integration
@@ -84,7 +86,7 @@ def test_the_manifest_is_checked_by_the_keyring_alone_and_a_changed_byte_is_foun
 
 def test_images_are_signed_anew_once_their_key_signs_no_more(root: Path, out: Path, tmp_path: Path) -> None:
     (tmp_path / "linux").write_text("linux")
-    described = manifest.Described(settings.Repository(), "amd64", [])
+    described = manifest.Described(settings.Repository(), "amd64", deb.version(root), {})
     with signing.Home() as home:
         old, new = (home.generate(f"{name} <{name}@example.org>", expires="1y") for name in ("old", "new"))
         carried = home.export([old])
@@ -100,14 +102,58 @@ def test_images_are_signed_anew_once_their_key_signs_no_more(root: Path, out: Pa
     assert len(versions) == 2
 
 
-def test_the_bill_of_materials_names_each_binary_and_its_source(out: Path) -> None:
+def test_the_bill_of_materials_names_each_binary_and_its_sources(
+    root: Path, cache: Path, wanted: Settings, out: Path
+) -> None:
     document = json.loads((out / manifest.SBOM).read_text())
-    sources = {each["name"]: each.get("sourceInfo", "") for each in document["packages"]}
-    assert {"pxelinux", "ipxe", "shim-signed", "grub-efi-amd64-signed", "busybox-static"} <= set(sources)
-    assert "source package syslinux" in sources["pxelinux"]
-    assert any(name.startswith("linux-image-") for name in sources)
-    named = {each["fileName"] for each in document["files"]}
-    assert {"./etherboot.dsk", "./tftpboot/pxelinux.0"} <= named
+    elements = {each["SPDXID"]: each for each in (*document["packages"], *document["files"])}
+    comes_from: dict[str, set[str]] = {}
+    for each in document["relationships"]:
+        assert each["relatedSpdxElement"] in elements
+        if each["relationshipType"] == "GENERATED_FROM":
+            comes_from.setdefault(each["spdxElementId"], set()).add(each["relatedSpdxElement"])
+    purpose = {key: each.get("primaryPackagePurpose") for key, each in elements.items()}
+    packages = {each["name"]: key for key, each in elements.items() if "Package-" in key}
+
+    def names(key: str) -> set[str]:
+        return {elements[each]["name"] for each in comes_from[key]}
+
+    # Every package comes from sources, and those are what Debian's own fields say.
+    assert all(purpose[source] == "SOURCE" for key in packages.values() for source in comes_from[key])
+    source = apt.Apt(cache, "trixie", mirror=apt.mirror(wanted.repository), component="main non-free-firmware")
+    for name, key in packages.items():
+        deb_file = source.download([f"{name}={elements[key]['versionInfo']}"]).popitem()[1]
+        fields = run.output(
+            ["dpkg-deb", "--show", "--showformat", "${source:Package} ${Built-Using}", deb_file]
+        ).decode()
+        assert names(key) == set(re.sub(r" \(= \S+\),?", "", fields).split())
+    image = next(name for name in packages if name.startswith("linux-image-"))
+    expected = {
+        image: {"linux", "linux-signed-amd64"},
+        "grub-efi-amd64-signed": {"grub-efi-amd64-signed", "grub2"},
+        "shim-signed": {"shim", "shim-signed"},
+        "busybox-static": {"busybox", "glibc"},
+        "pxelinux": {"syslinux"},
+    }
+    assert {name: names(packages[name]) for name in expected} == expected
+    # Every file comes from packages.
+    files = {each["fileName"].removeprefix("./"): key for key, each in elements.items() if "fileName" in each}
+    assert set(files) == set(manifest.digests(out)) - {manifest.SBOM, manifest.PAGE}
+    efi = {"ipxe", "shim-signed", "grub-efi-amd64-signed", "openssi"}
+    made_of = {
+        "tftpboot/pxelinux.0": {"pxelinux"},
+        "tftpboot/grubx64.efi": {"grub-efi-amd64-signed"},
+        "tftpboot/pxelinux.cfg/default": {"openssi"},
+        media.FLOPPY: {"ipxe", "syslinux", "openssi"},
+        media.USB: {"syslinux", "syslinux-common", *efi},
+        media.ISO: {"isolinux", "syslinux-common", *efi},
+        f"tftpboot/{(out / 'tftpboot/vmlinuz').readlink()}": {image},
+        f"tftpboot/{(out / 'tftpboot/initrd.img').readlink()}": {
+            image, "busybox-static", "openssi", *wanted.initrd[0].firmware,
+        },
+    }  # fmt: skip
+    assert {name: names(files[name]) for name in made_of} == made_of
+    assert all(comes_from[key] for key in files.values())
 
 
 def test_media_are_the_same_bytes_each_time_and_the_floppy_fits(

@@ -43,6 +43,13 @@ PARTS = (
     Loader("isolinux.bin", "usr/lib/ISOLINUX/isolinux.bin", "isolinux"),
     Loader("syslinux", "usr/bin/syslinux", "syslinux"),
 )
+# The parts that are on each medium; syslinux carries the loader that it installs.
+_EFI = ("ipxe.efi", "shim", "grub")
+HOLDS = {
+    FLOPPY: ("ipxe.lkrn", "syslinux"),
+    USB: ("ipxe.lkrn", "syslinux", "mbr", *_EFI),
+    ISO: ("ipxe.lkrn", "isolinux.bin", "ldlinux.c32", *_EFI),
+}
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class FakeApt:
             raise Error(f"{word}: not in Debian")
         content = f"{name} {version}".encode()
         digest = hashlib.sha256(content).hexdigest()
-        return Package(name, version, "amd64", f"{name}_{version}_amd64.deb", digest, name, version)
+        return Package(name, version, "amd64", f"{name}_{version}_amd64.deb", digest, name, version, "")
 
     def versions(self, name: str) -> list[Package]:
         return [self._package(f"{name}={version}") for version in self.mirror.versions]
