@@ -70,6 +70,7 @@ class WithWord(OurTask):
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         """Return the arguments; the first is a word where the command line has one behind the task's name."""
         arguments: list[Argument] = super().get_arguments(ignore_unknown_help)
+        arguments[0].help = f"{arguments[0].help}; may stand without --{arguments[0].name}"
         names = {self.name, self.name.replace("_", "-")}
         for word, after in pairwise(sys.argv):
             if word in names and not after.startswith("-"):
@@ -199,7 +200,11 @@ def rollback(_: Context, number: int = 0) -> None:
 
 @task(
     klass=WithWord,
-    help={"part": "repo, netboot, initrd or cluster", "packages": "how many packages the pool of bench repo has"},
+    help={
+        "part": "repo, netboot, initrd or cluster",
+        "packages": "how many packages the pool of bench repo has",
+        "times": "how often repo, netboot and initrd are measured",
+    },
 )
 def bench(_: Context, part: str = "repo", packages: int = 10_000, times: int = 3) -> None:
     """Measure a part beside its peers (bench repo; 5 minutes)."""
@@ -380,7 +385,10 @@ def doctor(_: Context) -> None:
 def boot_medium(
     _: Context, node: int = 0, mac: str = "", ip: str = "", server: str = "", table: str = "", kind: str = ""
 ) -> None:
-    """Make boot media for one machine on a network without DHCP."""
+    """Make boot media for one machine on a network without DHCP.
+
+    The address is iPXE's: where Secure Boot is on, it refuses iPXE, and GRUB on the stick and the CD needs DHCP all the same.
+    """
     from openssi_build import caches, netboot, settings
 
     wanted = netboot.Wanted(node=node, mac=mac, ip=ip, server=server, table=Path(table) if table else None, kind=kind)
