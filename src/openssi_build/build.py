@@ -101,6 +101,8 @@ def _kernel(build: Build) -> str:
     """Fetch from Debian the kernels that the boot images are made for."""
     names = images.kernels_of(build.root, build.settings)
     found = [kernels.qualified(build.root, build.cache, name, mirror=build.mirror) for name in names]
+    if not build.fresh:
+        kernels.check_newest(build.root, build.repo, names)
     _take(build, list(dict.fromkeys(deb for kernel in found for deb in kernel.debs)))
     return ", ".join(dict.fromkeys(kernel.abi for kernel in found))
 

@@ -10,13 +10,17 @@ import hashlib
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from debian.debian_support import Version
 
 from openssi import config, files
 from openssi.errors import Error
 from openssi.run import run
 from openssi_build import apt
+from openssi_build.repository import control, tables
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,22 @@ def qualify(
     _hold(root, name, kernel)
     _ready(root, cache, name, kernel, mirror)
     return before, kernel
+
+
+def check_newest(root: Path, repo: Path, names: Sequence[str]) -> None:
+    """Raise Error when ``repo`` has published a newer kernel than those of kernels/``names``: clients would take that one."""
+    wanted: dict[str, Held] = {}
+    for kernel in filter(None, (held(root, name) for name in names)):
+        if kernel.package not in wanted or Version(kernel.version) > Version(wanted[kernel.package].version):
+            wanted[kernel.package] = kernel
+    for stanza in tables.listing(repo, "Packages"):
+        package, version, _ = (part.decode() for part in control.identity(stanza))
+        if package in wanted and Version(version) > Version(wanted[package].version):
+            raise Error(
+                f"{package} {version} is published, newer than {wanted[package].version}, which the boot images are made for: "
+                "clients would take it",
+                hint="inv qualify moves to the newest; inv rollback goes back to a snapshot without it",
+            )
 
 
 def _hold(root: Path, name: str, kernel: Held) -> None:

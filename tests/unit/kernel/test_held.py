@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from gpgsigner import PlainSigner
+from repositories import SmallRepository
 
 from openssi.errors import Error
 from openssi_build import apt, build, kernels
@@ -223,6 +224,24 @@ def test_the_repository_carries_the_kernels_of_the_boot_images(
         "linux-image-6.12.2+deb13-amd64_6.12.2-1_amd64.deb",
         "linux-image-amd64_6.12.2-1_amd64.deb",
     ]
+
+
+def test_a_newer_kernel_that_is_published_already_is_named(
+    mirror: Mirror, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apt, "mirror", lambda _: None)
+    published = SmallRepository(tree / "out")
+    made = Build(tree, tmp_path, published.repo, Settings(), PlainSigner())  # type: ignore[arg-type]
+    step = next(step for step in build.STEPS if step.name == "qualified kernels")
+    published.publish(*(published.deb("linux-image-amd64", version) for version in ("6.12.1-1", "6.12.2-1")))
+    assert step.act(made) == "6.12.2+deb13-amd64"
+    published.publish(published.deb("linux-image-amd64", "6.12.10-1"))
+    with pytest.raises(
+        Error, match=r"^linux-image-amd64 6\.12\.10-1 is published, newer than 6\.12\.2-1, .*inv rollback"
+    ):
+        step.act(made)
+    made.fresh = True
+    assert step.act(made) == "6.12.2+deb13-amd64"
 
 
 @pytest.mark.parametrize(
