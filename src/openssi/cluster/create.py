@@ -41,8 +41,7 @@ def plan(root: Path, given: Complete, journal: Journal) -> list[Step]:
     Nothing is written. What exists from an earlier run (names, keys, other nodes) stays.
     """
     number = given.number
-    if state.exists(root):
-        _check(state.load(root), given)
+    _check(root, given)
     names = {number: _nodename(root, journal, number, given)}
     cluster = Cluster(root, given.clustername, _nodes(root, given), settings(given))
     names |= {node.number: cluster.name_of(node.number) for node in cluster.nodes if node.number != number}
@@ -172,15 +171,19 @@ def _table(root: Path, given: Complete) -> str:
     return text
 
 
-def _check(before: Cluster, given: Complete) -> None:
+def _check(root: Path, given: Complete) -> None:
     """Raise Error when the answers take from another node what is that node's."""
+    if not (root / state.TABLE).exists():
+        return
+    # Settings that were damaged are no hindrance: they are written anew.
+    before = Cluster(root, given.clustername, tuple(table.read(root / state.TABLE)), settings(given))
     for node in before.nodes:
         if node.number == given.number or node == before.init_node:
             continue
         whose = f"node {node.number} ({before.name_of(node.number)})"
         if IPv4Address(node.ip) not in given.nic.network:
             raise Error(
-                f"card {given.nic}: {whose} has {node.ip}: expected its network {before.interconnect}",
+                f"card {given.nic}: {whose} has {node.ip}, which is not in {given.nic.network}",
                 hint=f"ssi-rmnode {node.number} first, and ssi-addnode it again",
             )
         own = {"service address": given.service_address, "CVIP": given.cvip, f"card {given.nic.name}": given.nic.ip}

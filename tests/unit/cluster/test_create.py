@@ -123,6 +123,15 @@ def test_the_administrators_directories_stay_when_it_runs_again(tmp_path: Path) 
     assert state.load(root).nodes[0].protocol == "E"
 
 
+def test_running_it_again_repairs_damaged_settings(tmp_path: Path) -> None:
+    root = machine.make(tmp_path)
+    made(root)
+    before = machine.picture(root)
+    (root / state.SETTINGS).write_text("damaged\n")
+    made(root)
+    assert machine.picture(root) == before
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -133,7 +142,7 @@ def test_the_administrators_directories_stay_when_it_runs_again(tmp_path: Path) 
         ({"clustername": "SUN"}, "clustername SUN: this machine is called so"),
         (
             {"interconnect": "eth1,52:54:00:00:00:01,10.9.0.1/24"},
-            "node 2 (earth) has 10.0.0.2: expected its network 10.0.0.0/24",
+            "node 2 (earth) has 10.0.0.2, which is not in 10.9.0.0/24",
         ),
         ({"interconnect": "eth1,52:54:00:00:00:01,10.0.0.2/24"}, "card eth1 10.0.0.2: node 2 (earth) has it"),
     ],
