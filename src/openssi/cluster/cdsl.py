@@ -75,6 +75,8 @@ def make_local(root: Path, path: Path) -> list[int]:
     Returns the nodes that got a copy, none when it is a CDSL already. A copy that a node has from before
     is replaced. Error when ``path`` is not there, can't be local or there is no cluster.
     """
+    if not node_numbers(root):
+        raise Error("/cluster: no node here", hint="ssi-create makes the first")
     with state.locked(root):
         recover(root)
         place = _checked(root, path)
@@ -82,15 +84,15 @@ def make_local(root: Path, path: Path) -> list[int]:
             return []
         if not _there(place):
             raise Error(f"{path}: no such file or directory")
-        numbers = _nodes_or_fail(root)
+        copies = _copies(root, path)
         with _noted(root, path):
-            for copy in _copies(root, path).values():
+            for copy in copies.values():
                 _remove(copy)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 _archive(place, copy)
             _beside(place, _NEW).symlink_to(target(path))
             _swap(place)
-    return numbers
+    return list(copies)
 
 
 def make_global(root: Path, path: Path, number: int, *, force: bool = False) -> None:
@@ -183,13 +185,6 @@ def _checked(root: Path, path: Path) -> Path:
     if path in own:
         raise Error(f"{path}: each node has its own, by /{state.PERNODE}")
     return place
-
-
-def _nodes_or_fail(root: Path) -> list[int]:
-    numbers = node_numbers(root)
-    if not numbers:
-        raise Error("/cluster: no node here", hint="ssi-create makes the first")
-    return numbers
 
 
 def _copies(root: Path, path: Path) -> dict[int, Path]:

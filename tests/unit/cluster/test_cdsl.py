@@ -115,6 +115,7 @@ def test_without_nodes_nothing_is_touched(tmp_path: Path) -> None:
     with pytest.raises(Error, match=r"/cluster: no node here \(ssi-create"):
         cdsl.make_local(tmp_path, MOTD)
     assert (tmp_path / "etc/motd").read_text() == "hello\n"
+    assert not (tmp_path / "cluster").exists()
 
 
 def test_a_file_that_is_shared_or_absent_on_the_node_can_not_be_made_global(cluster: Path) -> None:
