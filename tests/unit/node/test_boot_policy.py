@@ -174,12 +174,14 @@ def test_what_lies_in_a_directory_of_the_node_s_own_is_left_alone(tree: Path) ->
     assert (own / "foo.d/a.conf").read_text() == "mine\n"
 
 
-def test_what_mkglobalfile_has_in_hand_is_not_repaired(tree: Path) -> None:
-    own = tree / "cluster/self/etc"
-    own.mkdir(parents=True)
-    (own / "motd").write_text("was mine\n")
-    (tree / "etc/motd").write_text("for all\n")
+@pytest.mark.parametrize(("name", "busy"), [("motd", "/etc/motd"), ("foo.d/a.conf", "/etc/foo.d")])
+def test_what_mkglobalfile_has_in_hand_is_not_repaired(tree: Path, name: str, busy: str) -> None:
+    for path, content in ((tree / "cluster/self/etc" / name, "was mine\n"), (tree / "etc" / name, "for all\n")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
     (tree / "cluster/etc").mkdir()
-    (tree / cdsl.CHANGE).write_text("/etc/motd\n")
+    (tree / cdsl.CHANGE).write_text(f"{busy}\n")
     assert script(NODE / "usr/lib/openssi/repair-cdsl", tree) == ""
-    assert (tree / "etc/motd").read_text() == "for all\n"
+    assert (tree / "etc" / name).read_text() == "for all\n"
+    (tree / cdsl.CHANGE).unlink()
+    assert f"repaired the link /etc/{name}" in script(NODE / "usr/lib/openssi/repair-cdsl", tree)
