@@ -35,8 +35,8 @@ def generated(repository: Repository, keys: bytes) -> dict[str, bytes]:
     """Return the files of the source package that depend on settings and key, by their path in it."""
     return {
         f"debian/archive/{Path(KEYRING).name}": keys,
-        "debian/archive/preferences.d/openssi.pref": preferences(repository).encode(),
-        "debian/archive/sources.list.d/openssi.sources": sources(repository).encode(),
+        "debian/archive/openssi.pref": preferences(repository).encode(),
+        "debian/archive/openssi.sources": sources(repository).encode(),
     }
 
 
