@@ -120,6 +120,20 @@ def test_services_listen_on_the_interconnect_only(machine: Machine) -> None:
     assert "*(" not in exports
     assert "10.0.0.2(rw," in exports
     # NFS, time and membership are bound to addresses of the interconnect
-    assert "host=10.0.0.254" in (machine.tree / "etc/nfs.conf.d/openssi.conf").read_text()
+    assert _listens(machine) == "10.0.0.254"
     assert "bindaddress 10.0.0.254" in (machine.tree / "cluster/node3/etc/chrony/conf.d/openssi.conf").read_text()
     assert '"bind": "$address:7946"' in (machine.tree / "usr/lib/openssi/membership").read_text()
+
+
+def test_the_file_of_readme_nfs_server_lets_nfs_listen_outside_too(machine: Machine) -> None:
+    text = (ROOT / "docs/README.nfs-server.md").read_text()
+    [block] = re.findall(r"(?m)^ *\[nfsd\]\n.*\n", text)
+    [name] = re.findall(r"`(\w+\.conf)`, with the service address", text.replace("\n", " "))
+    path = machine.tree / "etc/nfs.conf.d" / name
+    path.write_text(block)
+    assert _listens(machine) == "10.0.0.254,192.0.2.1"
+    path.unlink()
+
+
+def _listens(machine: Machine) -> str:
+    return machine.session.output(["nfsconf", "--get", "nfsd", "host"]).decode().strip()
