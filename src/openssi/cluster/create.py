@@ -23,6 +23,8 @@ from openssi.netboot import dhcp
 # What every node has for itself as a file: a link through the mount that the initrd makes.
 CHRONY = "etc/chrony/conf.d/openssi.conf"
 CDSLS = ("etc/nodename", "etc/hostname", "etc/machine-id", "etc/network/interfaces", CHRONY)
+# On the root's own filesystem: the nodes' directories are bound before another one is mounted, and hide or are hidden.
+ON_ROOT = ("/etc", "/usr", "/cluster/self", *(f"/{path}" for path in state.OWN_DIRECTORIES))
 LOCK = "var/lib/openssi/create.lock"
 TREE_LOCK = ".tftpboot.lock"  # beside the tree, as openssi.netboot.sync has it
 UNITS = "usr/lib/systemd/system"
@@ -323,6 +325,11 @@ def _fstab(root: Path, journal: Journal, number: int) -> list[Step]:
     if not path.exists():
         return []
     text = path.read_bytes().decode(errors="surrogateescape")
+    for point in fstab.apart(text, number, ON_ROOT):
+        raise Error(
+            f"/etc/fstab: {point} is a filesystem of its own; expected it on the root's, where every node needs it",
+            hint="move it there or install with another layout; /home, /srv and the like may be apart",
+        )
     return [File("etc/fstab", fstab.mark(text, number), kind="fstab", node=number)]
 
 

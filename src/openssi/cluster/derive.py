@@ -103,7 +103,7 @@ def steps(cluster: Cluster, names: Names | None = None) -> list[Step]:
     hosts = _text(root / HOSTS)
     for name in names.values():
         hosts = blocks.park(hosts, name)
-    points = fstab.exported(_text(root / "etc/fstab"))
+    points = fstab.exported(_text(root / "etc/fstab"), cluster.init_node.number)
     shosts = shosts_lines(cluster)
     return [
         File(HOSTS, blocks.put(hosts, hosts_lines(cluster, names, hosts), f"/{HOSTS}"), kind="hosts"),

@@ -76,14 +76,25 @@ def restored(current: str, original: str, number: int) -> str:
     return original if current == mark(original, number) else unmark(current)
 
 
-def exported(text: str) -> list[str]:
-    """Return the mount points that other nodes must be given beside ``/``: local disks, mounted at boot, in order."""
-    points = [
-        entry.point
-        for entry in entries(text)
-        if entry.kind in _EXPORTABLE and "noauto" not in entry.options and entry.point not in ("/", "none", "swap")
+def exported(text: str, number: int) -> list[str]:
+    """Return the mount points that other nodes must be given beside ``/``: local disks of the init node ``number``, in order."""
+    return sorted({each.point for each in _at_boot(text, number) if each.kind in _EXPORTABLE and each.point != "/"})
+
+
+def apart(text: str, number: int, paths: Collection[str]) -> list[str]:
+    """Return the mount points, beside ``/``, of the init node ``number`` that ``paths`` lie on, in order."""
+    points = {each.point for each in _at_boot(text, number) if each.point != "/"}
+    return sorted(point for point in points if any(f"{path}/".startswith(f"{point.rstrip('/')}/") for path in paths))
+
+
+def _at_boot(text: str, number: int) -> list[Entry]:
+    """Return the lines that the init node ``number`` mounts when it boots, without those of all nodes."""
+    own = str(number)
+    return [
+        each
+        for each in entries(text)
+        if each.point.startswith("/") and "noauto" not in each.options and (each.nodes or own).split(":")[0] == own
     ]
-    return sorted(set(points))
 
 
 def add_swap(text: str, device: str, number: int) -> str:

@@ -99,6 +99,17 @@ def test_another_number_needs_undo_first(tmp_path: Path) -> None:
         made(root, Answers(2, "eth1", "P", "", "galaxy", False))
 
 
+@pytest.mark.parametrize("point", ["/var", "/usr", "/var/lib/nfs"])
+def test_what_every_node_needs_is_on_the_root_s_filesystem(tmp_path: Path, point: str) -> None:
+    root = machine.make(tmp_path)
+    with (root / "etc/fstab").open("a") as stream:
+        stream.write(f"UUID=7-8 {point} ext4 defaults 0 2\n")
+    before = machine.picture(root)
+    with pytest.raises(Error, match=rf"/etc/fstab: {point} is a filesystem of its own"):
+        made(root)
+    assert machine.picture(root) == before
+
+
 def test_answers_can_be_changed_by_running_it_again(tmp_path: Path) -> None:
     root = machine.make(tmp_path)
     before = machine.picture(root)

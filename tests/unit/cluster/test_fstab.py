@@ -47,7 +47,31 @@ def test_what_was_added_meanwhile_stays() -> None:
 
 
 def test_other_disks_are_exported_but_not_the_root_nor_what_is_remote() -> None:
-    assert fstab.exported(FSTAB) == ["/home", "/short"]
+    assert fstab.exported(FSTAB, 3) == fstab.exported(fstab.mark(FSTAB, 3), 3) == ["/home", "/short"]
+
+
+def test_what_another_node_or_each_node_mounts_is_not_exported() -> None:
+    text = "/dev/sdb1 /two ext4 x-ssi.node=2 0 0\n/dev/sdc1 /each ext4 x-ssi.node=* 0 0\n/dev/sdd1 /first xfs x-ssi.node=1:2\n"
+    assert fstab.exported(text, 1) == ["/first"]
+    assert fstab.exported(text, 2) == ["/two"]
+
+
+@pytest.mark.parametrize(
+    ("point", "found"),
+    [
+        ("/var", ["/var"]),
+        ("/var/lib/", ["/var/lib/"]),
+        ("/var/lib/nfs", ["/var/lib/nfs"]),
+        ("/var/lib/nfs/rpc_pipefs", []),
+        ("/var/log", []),
+        ("/va", []),
+        ("none", []),
+    ],
+)
+def test_a_filesystem_that_covers_a_path_is_found(point: str, found: list[str]) -> None:
+    text = f"UUID=1 / ext4 defaults 0 1\nUUID=2 {point} ext4 defaults 0 2\n"
+    assert fstab.apart(text, 1, ["/var/lib/nfs", "/usr"]) == found
+    assert fstab.apart(text.replace("defaults", "noauto"), 1, ["/var/lib/nfs", "/usr"]) == []
 
 
 def test_swap_is_added_once_and_goes_with_its_node() -> None:
