@@ -1,4 +1,4 @@
-"""A process that publishes one made-up package after the other: BASE GPG-HOME NAME FIRST COUNT BYTES."""
+"""A process that publishes one made-up package after the other, each with boot images of its name: BASE GPG-HOME NAME FIRST COUNT BYTES."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def main(base: Path, home: Path, name: str, first: int, count: int, size: int) -
         new = [site.deb(f"{name}-{number}", body=random.Random(number).randbytes(size))]
         snapshot = repository.publish(
             site.repo, new, settings=site.settings, cache=base / "cache", signer=site.signer,
+            boot_images=[site.images(f"{name}-{number}")],
             waiting=lambda holder: print(f"waiting for {holder}", flush=True),
         )  # fmt: skip
         print(f"{name}-{number} is in snapshot {snapshot.number}", flush=True)

@@ -33,6 +33,7 @@ class SignedRepository(SmallRepository):
     def __init__(self, base: Path, signer: release.Signer | None = None) -> None:
         super().__init__(base, signer or GpgSigner(base / "gpg"))
         self.settings = settings.Repository()
+        self.date = int(time.time())
         self.keyring = base / "keyring.gpg"
         self.keyring.write_bytes(self.signer.public_keys())
 

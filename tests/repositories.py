@@ -52,7 +52,7 @@ class SmallRepository:
             (source / name).write_bytes(content)
             sums += f"{sha256(content).hexdigest()}  {name}\n"
         (source / "SHA256SUMS").write_text(sums)
-        (source / "SHA256SUMS.gpg").write_bytes(self.signer.detach(sums.encode(), DATE))
+        (source / "SHA256SUMS.gpg").write_bytes(self.signer.detach(sums.encode(), self.date))
         return repository.Images(source, ("linux", "tree/boot.ipxe", "SHA256SUMS", "SHA256SUMS.gpg"), "amd64", version)
 
     def deb(self, name: str, version: str = "1.0", architecture: str = "amd64", body: bytes = b"x") -> Path:

@@ -18,9 +18,11 @@ STEP = 16 << 10
 
 
 def tree(top: Path) -> dict[str, bytes]:
-    """Return all files below ``top`` but the lock, by their path."""
-    found = (path for path in top.rglob("*") if path.is_file() and path.name != ".lock")
-    return {str(path.relative_to(top)): path.read_bytes() for path in found}
+    """Return all files and links below ``top`` but the lock, by their path."""
+    found = (path for path in top.rglob("*") if path.name != ".lock" and (path.is_file() or path.is_symlink()))
+    return {
+        str(path.relative_to(top)): bytes(path.readlink()) if path.is_symlink() else path.read_bytes() for path in found
+    }
 
 
 def attempt(base: Path, room: int) -> bool:
@@ -37,7 +39,7 @@ def attempt(base: Path, room: int) -> bool:
         before = tree(site.repo)
         new = [site.deb("two", body=os.urandom(100_000)), site.deb("three", body=os.urandom(100_000))]
         try:
-            site.publish(*new)
+            site.publish(*new, images=[site.images("v2", os.urandom(100_000))])
         except Error as problem:
             assert "No space left on device" in str(problem), problem
             assert "nothing was published" in str(problem), problem

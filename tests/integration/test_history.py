@@ -77,6 +77,21 @@ def test_without_a_number_it_goes_to_the_one_before_and_there_and_back_again(
     assert back() == {"one_1.0_amd64.deb", "one_2.0_amd64.deb", "two_1.0_amd64.deb"}
 
 
+def test_it_goes_back_over_a_publish_of_boot_images_alone(site: SignedRepository, tmp_path: Path) -> None:
+    with signing.signer(Settings().signing, tmp_path) as site.signer:
+        for version in ("6.12-1", "6.12-2"):
+            site.add_images(version)
+    assert [row.rstrip().rpartition("  ")[2] for row in shown(site.repo).splitlines()[-2:]] == [
+        "+netboot-amd64 6.12-1",
+        "+netboot-amd64 6.12-2",
+    ]
+    history.back(tmp_path, site.repo, site.base / "cache", Settings(), say=lambda _: None)
+    link = site.repo / "dists/trixie/main/netboot-amd64/current"
+    assert str(link.readlink()) == "6.12-1"
+    history.back(tmp_path, site.repo, site.base / "cache", Settings(), say=lambda _: None)
+    assert str(link.readlink()) == "6.12-2"
+
+
 def test_going_back_to_what_is_public_writes_nothing(site: SignedRepository, tmp_path: Path) -> None:
     said: list[str] = []
     before = (site.repo / "dists/trixie/InRelease").stat()

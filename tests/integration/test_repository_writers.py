@@ -14,7 +14,7 @@ import pytest
 from conftest import needs
 from gpgsigner import GpgSigner
 from publishing import Client, web_server
-from repositories import AsApt, SmallRepository
+from repositories import AsApt, SmallRepository, missing_images
 
 from openssi import files, run
 from openssi_build import chroot, repository, verify
@@ -78,7 +78,13 @@ def test_writers_side_by_side_lose_nothing(site: SmallRepository, root: Path) ->
     newest = repository.newest(site.repo)
     assert newest
     assert (newest.number, newest.packages) == (8, 8)
-    assert names(site.repo) == {f"{name}-{number}" for name in ("alpha", "beta") for number in range(4)}
+    every = {f"{name}-{number}" for name in ("alpha", "beta") for number in range(4)}
+    assert names(site.repo) == every
+    top = site.repo / "dists/trixie/main/netboot-amd64"
+    assert {path.name for path in top.iterdir()} == {"current", *every}
+    for snapshot in repository.every(site.repo):
+        signed = (site.repo / snapshot.directory / "dists/trixie/InRelease").read_bytes()
+        assert missing_images(site.repo, signed) == set(), snapshot.number
 
 
 def test_a_writer_killed_at_any_moment_leaves_what_apt_accepts(site: SmallRepository, root: Path, cache: Path) -> None:
@@ -100,6 +106,7 @@ def test_a_writer_killed_at_any_moment_leaves_what_apt_accepts(site: SmallReposi
             first += len(re.findall("is in snapshot", log.read_text())) + 1
             # The one that was cut short may be public, but what is public is whole.
             assert verify.check(AsApt(site.repo), "trixie", site.signer.public_keys()).faults == []
+            assert missing_images(site.repo, (site.repo / "dists/trixie/InRelease").read_bytes()) == set()
             updated = client.update()
             assert (updated.code, updated.complaints) == (0, []), updated.text
             fetched = client.apt("install", "--yes", "--download-only", f"probe-{first - 2}")
@@ -120,14 +127,19 @@ def test_a_reader_in_a_loop_sees_no_error_during_a_hundred_publishes(site: Small
         nonlocal version
         version += 1
         new = [site.deb("probe", f"{version}.0"), site.deb(f"more-{version}")]
-        repository.publish(site.repo, new, settings=site.settings, cache=site.base / "cache", signer=site.signer)
+        repository.publish(
+            site.repo, new, settings=site.settings, cache=site.base / "cache", signer=site.signer,
+            boot_images=[site.images(f"v{version}")],
+        )  # fmt: skip
 
     publish()
     with chroot.Chroot(chroot.base(cache, "trixie")) as session, web_server(site.repo) as uri:
         with Client(session, uri, site.base / "keyring.gpg") as client:
             client.go_round(1)
             for _ in range(PUBLISHES):
+                signed = (site.repo / "dists/trixie/InRelease").read_bytes()
                 publish()
+                assert missing_images(site.repo, signed) == set()
             client.go_round(2)
         assert client.said == b""
         assert client.seen() == f"{PUBLISHES + 1}.0"
@@ -137,7 +149,7 @@ def test_a_reader_in_a_loop_sees_no_error_during_a_hundred_publishes(site: Small
 def test_a_full_disk_publishes_nothing_by_half(tmp_path: Path, root: Path) -> None:
     needs("unshare")
     site = SmallRepository(tmp_path / "published")
-    site.publish(site.deb("one"))
+    site.publish(site.deb("one"), images=[site.images("v1")])
     # In a mount namespace of its own, where a small filesystem can be mounted without touching the machine.
     namespace = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
     said = run.output([*namespace, sys.executable, root / "tests/small_disk.py", tmp_path], timeout=600).decode()

@@ -53,8 +53,11 @@ class Images:
         for name in self.names:
             copy = staging / "images" / name
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.source / name, copy)
-            copy.chmod(0o644)
+            with (self.source / name).open("rb") as source, copy.open("wb") as stream:
+                shutil.copyfileobj(source, stream, 1 << 20)
+                stream.flush()
+                os.fchmod(stream.fileno(), 0o644)
+                os.fsync(stream.fileno())
         sums = staging / "images" / SUMS
         for line in sums.read_text().splitlines():
             digest, _, name = line.partition("  ")
@@ -64,7 +67,8 @@ class Images:
         by_hash = staging / "images/by-hash/SHA256"
         by_hash.mkdir(parents=True)
         os.link(sums, by_hash / self.digest)
-        os.sync()
+        for each, _, _ in os.walk(staging):
+            files.sync_directory(Path(each))
         staging.rename(top / self.version)
         files.sync_directory(top)
 
