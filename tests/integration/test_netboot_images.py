@@ -5,10 +5,12 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from conftest import needs
+from gpgsigner import GpgSigner
 
 from openssi import run
 from openssi.errors import Error
@@ -76,12 +78,18 @@ def test_the_manifest_is_checked_by_the_keyring_alone_and_a_changed_byte_is_foun
         target.write_bytes(content)
     sums = out / manifest.SUMS
     text = sums.read_text()
-    sums.write_text(text.replace("a", "b", 1))
+    # Both agree, but nobody has signed it.
+    target.write_bytes(b"other")
+    sums.write_text(text.replace(sha256(content).hexdigest(), sha256(b"other").hexdigest()))
     try:
-        with pytest.raises(Error, match="SHA256SUMS"):
+        with pytest.raises(Error, match=r"SHA256SUMS\.gpg: BAD signature"):
             manifest.check(out, keyring)
     finally:
         sums.write_text(text)
+        target.write_bytes(content)
+    keyring.write_bytes(GpgSigner(tmp_path / "stranger").public_keys())
+    with pytest.raises(Error, match=r"SHA256SUMS\.gpg: Can't check signature: No public key"):
+        manifest.check(out, keyring)
 
 
 def test_images_are_signed_anew_once_their_key_signs_no_more(root: Path, out: Path, tmp_path: Path) -> None:
