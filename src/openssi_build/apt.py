@@ -23,6 +23,11 @@ from openssi_build.settings import Repository
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MAX_AGE = 24 * 3600
 _TIMEOUT = 900
+_unreachable: set[Path] = set()  # the apts of this run whose mirror did not answer
+
+
+class UnknownPackageError(Error):
+    """The mirror was reached, and has no such package."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +194,7 @@ class Apt:
             'Acquire::Languages "none";',
             'Acquire::Retries "3";',
             'APT::Get::List-Cleanup "true";',
+            'APT::Update::Error-Mode "any";',  # else a list that can't be had is a warning, and the status 0
             'APT::Sandbox::User "root";' if os.geteuid() == 0 else "",
         ]
         files.write_if_changed(self.root / "apt.conf", host_acquire_options() + "\n".join(lines) + "\n")
@@ -198,12 +204,12 @@ class Apt:
     def update(self, *, max_age: float = _MAX_AGE) -> None:
         """Bring the package lists up to date unless they are younger than ``max_age`` seconds.
 
-        Old lists serve on when the mirror can't be reached; without any, Error.
+        Old lists serve on when the mirror can't be reached, which is tried once a run; without any, Error.
         """
         with files.lock(self.root / "lock"):
             self._configure()
             stamp = self.root / "updated"
-            if stamp.exists() and time.time() - stamp.stat().st_mtime < max_age:
+            if stamp.exists() and (time.time() - stamp.stat().st_mtime < max_age or self.root in _unreachable):
                 return
             try:
                 run(["apt-get", "-q", "update"], env=self._env, log_to=self.root / "update.log", timeout=_TIMEOUT)
@@ -212,6 +218,7 @@ class Apt:
                     raise Error(
                         f"{self.suite}: apt-get update: {problem}", hint=f"mirror {self.mirror.archive}"
                     ) from None
+                _unreachable.add(self.root)
             else:
                 stamp.touch()
 
@@ -227,7 +234,7 @@ class Apt:
             code, out, _ = status(["apt-cache", "show", "--no-all-versions", word], env=self._env, timeout=60)
             stanza = out.decode().split("\n\n", 1)[0]
             if code != 0 or not stanza.strip():
-                raise Error(
+                raise UnknownPackageError(
                     f"{word}: not in Debian {self.suite} ({self.architecture})",
                     hint="a version may have left the mirror",
                 )

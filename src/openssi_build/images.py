@@ -144,12 +144,12 @@ def _wishes(root: Path, wanted: Initrd) -> list[drivers.Wish]:
 
 
 def _firmware(cache: Path, packages: Sequence[str], source: apt.Apt) -> tuple[list[Path], list[str]]:
-    """Return the trees of the firmware ``packages`` and a line for each that the mirror does not give."""
+    """Return the trees of the firmware ``packages`` and a line for each that Debian does not have."""
     trees, problems = [], []
     for package in packages:
         try:
             trees.append(unpack(cache, source.download([package])[package]))
-        except Error as problem:
+        except apt.UnknownPackageError as problem:
             problems.append(f"no firmware from {package}: {problem}")
     return trees, problems
 

@@ -138,7 +138,7 @@ def _packages(root: Path, cache: Path, settings: Settings, wanted: Initrd) -> li
     packages = [apt.packed(image, held.files[image.name])]
     source = apt.Apt(cache, described.suite, described.architecture, mirror, component="main non-free-firmware")
     for name in ("busybox-static", *wanted.firmware):
-        with contextlib.suppress(Error):  # what the mirror lacks is not in the image either
+        with contextlib.suppress(apt.UnknownPackageError):  # what the mirror lacks is not in the image either
             packages.append(source.show([name])[name])
     return packages
 
