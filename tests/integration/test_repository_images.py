@@ -12,6 +12,7 @@ from repositories import DATE, SmallRepository, missing_images
 from openssi.errors import Error
 from openssi_build import repository
 from openssi_build.repository import release, snapshots
+from openssi_build.settings import Repository
 
 pytestmark = pytest.mark.integration
 DAY = 86400
@@ -124,9 +125,19 @@ def test_images_that_are_not_what_their_sums_say_are_refused(site: SmallReposito
 def test_the_same_images_are_not_published_twice(site: SmallRepository) -> None:
     before, images = tree(site.repo), site.images("v1")
     assert not site.publish(images=[images]).new
-    renamed = repository.Images(images.source, images.names, "amd64", "v1-again")
-    assert not site.publish(images=[renamed]).new
     assert tree(site.repo) == before
+
+
+@pytest.mark.parametrize("version", ["v0-by-another-key", "v2-by-another-key"])
+def test_the_same_files_under_another_version_become_current(site: SmallRepository, version: str) -> None:
+    site.settings = Repository(architectures=("amd64", "arm64"), keep=2)
+    images = site.images("v1")
+    site.publish(images=[repository.Images(images.source, images.names, "amd64", version)])
+    assert current(site) == version
+    assert site.rollback(2).new
+    assert current(site) == "v1"
+    assert site.rollback(3).new
+    assert current(site) == version
 
 
 def test_an_architecture_that_the_repository_lacks_is_refused(site: SmallRepository) -> None:

@@ -6,7 +6,7 @@ import gzip
 import lzma
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from openssi import files
@@ -54,7 +54,7 @@ def pull(repo: Path, target: Target, settings: Repository, keyring: Path, *, pro
             target.fetch(sorted(listing), fetched, progress.start("fetching", sum(listing.values())))
             _check(fetched, keyring, target.name)
             _check_images(fetched)
-            _link(fetched, release.listed((fetched / top).read_bytes()), settings.suite)
+            _link(fetched)
             if repo.exists():
                 with files.lock(repo / ".lock"):
                     repo.rename(Path(name) / "old")
@@ -71,15 +71,12 @@ def _is_link(path: str) -> bool:
     return re.fullmatch(rf"snapshots/\d+/pool|.*/netboot-[^/]+/{tree.CURRENT}(/.*)?", path) is not None
 
 
-def _link(fetched: Path, listed: Mapping[str, release.Index], suite: str) -> None:
-    """Make the links: from each snapshot to the pool, and to the boot images that the Release calls current."""
-    for snapshot in fetched.glob("snapshots/*"):
-        (snapshot / "pool").symlink_to("../../pool")
-    for path, sums in _images(fetched, suite):
-        version = sums.parent.parent
-        name = path.replace(f"/{version.name}/", f"/{tree.CURRENT}/")
-        if name in listed and _hash(sums) == listed[name].sha256:
-            files.symlink(version.name, version.parent / tree.CURRENT)
+def _link(fetched: Path) -> None:
+    """Make the links: from each snapshot to the pool, and to the boot images that are current."""
+    for snapshot in repository.every(fetched):
+        (fetched / snapshot.directory / "pool").symlink_to("../../pool")
+    for place, versions in repository.boot_images(fetched, snapshot).items():
+        files.symlink(versions[tree.CURRENT], fetched / place / tree.CURRENT)
 
 
 def _check_names(paths: Iterable[str], name: str) -> None:
@@ -108,19 +105,14 @@ def _check(fetched: Path, keyring: Path, name: str) -> None:
     _check_pool(fetched, snapshots[-1].indexes)
 
 
-def _images(fetched: Path, suite: str) -> Iterator[tuple[str, Path]]:
-    """Yield each SHA256SUMS of boot images, with its path as Release has it."""
-    top = fetched / "dists" / suite
-    for sums in top.glob("*/netboot-*/*/images/SHA256SUMS"):
-        yield str(sums.relative_to(top)), sums
-
-
 def _check_images(fetched: Path) -> None:
     """Raise Error unless a snapshot's Release lists all boot images that are there, and each file has its hash."""
     listed: dict[Path, str] = {}
     for snapshot in repository.every(fetched):
         for place, versions in repository.boot_images(fetched, snapshot).items():
-            listed |= {fetched / place / version: digest for version, digest in versions.items()}
+            listed |= {
+                fetched / place / version: digest for version, digest in versions.items() if version != tree.CURRENT
+            }
     for version in fetched.glob("dists/*/*/netboot-*/*"):
         path, sums = version.relative_to(fetched), version / "images" / manifest.SUMS
         if version not in listed:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import file_digest, sha256
@@ -23,7 +23,7 @@ CURRENT = "current"
 ARCHITECTURE = "images"  # in a snapshot's changes, where packages have theirs
 _LISTED = re.compile(rf"(dists/.+/netboot-[^/]+)/([^/]+)/images/{SUMS}")
 
-# What a Release lists: the SHA256 of SHA256SUMS by version, CURRENT among them, by directory below the repository.
+# What a Release lists, by directory below the repository: the SHA256 of SHA256SUMS by version; CURRENT is one of these.
 Listed = dict[str, dict[str, str]]
 
 
@@ -84,8 +84,8 @@ class Plan:
 def make(repo: Path, settings: Repository, before: Listed, coming: Sequence[Images]) -> Plan:
     """Return what making ``coming`` current changes where ``before`` is listed.
 
-    What is there under a version never changes: Error when it is there with other bytes. The same bytes are not published
-    twice: they keep their version. The oldest are no longer listed when there are more than ``settings.keep``.
+    What is there under a version never changes: Error when it is there with other bytes. The oldest are no longer listed
+    when there are more than ``settings.keep``.
     """
     places = [directory(settings, each) for each in settings.architectures]
     listed = {place: dict(before[place]) for place in places if place in before}
@@ -97,48 +97,49 @@ def make(repo: Path, settings: Repository, before: Listed, coming: Sequence[Imag
                 f"{each.source}: architecture {each.architecture}: expected {', '.join(settings.architectures)}"
             )
         versions = listed.setdefault(place, {})
-        version = _version(repo / place, versions, each)
-        if not (repo / place / version).exists():
+        _refuse_other_files(repo / place / each.version, each)
+        if not (repo / place / each.version).exists():
             new.append(each)
-        versions[version] = versions[CURRENT] = each.digest
+        versions |= {each.version: each.digest, CURRENT: each.version}
     for place, versions in listed.items():
         for version in _older(repo / place, versions, settings.keep):
             del versions[version]
     return Plan(listed, tuple(new))
 
 
-def _version(top: Path, versions: dict[str, str], each: Images) -> str:
-    """Return the version under which ``each`` is there or will be."""
-    for version, digest in versions.items():
-        if version != CURRENT and digest == each.digest:
-            return version
-    sums = top / each.version / "images" / SUMS
+def _refuse_other_files(version: Path, each: Images) -> None:
+    sums = version / "images" / SUMS
     if sums.exists() and sums.read_bytes() != (each.source / SUMS).read_bytes():
         raise Error(f"{sums.parent}: published already with other files", hint="another version needs another name")
-    return each.version
 
 
 def _older(top: Path, versions: dict[str, str], keep: int) -> list[str]:
     """Return the versions that are older than the ``keep`` newest; the current one is none of them."""
-    others = sorted(versions.keys() - {CURRENT, current(versions)})
+    others = sorted(versions.keys() - {CURRENT, versions[CURRENT]})
     if len(others) < keep:
         return []
     others.sort(key=lambda version: (top / version).stat().st_mtime_ns)
     return others[: len(others) - (keep - 1)]
 
 
-def current(versions: dict[str, str]) -> str:
-    """Return the version that is current of those listed in one directory."""
-    return next(name for name, digest in versions.items() if name != CURRENT and digest == versions[CURRENT])
+def of_release(text: bytes, prefix: str, current: Mapping[str, str]) -> Listed:
+    """Return what the Release ``text`` of the tree below ``prefix`` lists of boot images.
 
-
-def of_release(text: bytes, prefix: str) -> Listed:
-    """Return what the Release ``text`` of the tree below ``prefix`` lists of boot images."""
+    ``current`` says by directory which version is current, as several may have one SHA256SUMS, signed by other keys.
+    """
     found: Listed = {}
     for path, index in release.listed(text).items():
         match = _LISTED.fullmatch(prefix + path)
         if match:
             found.setdefault(match[1], {})[match[2]] = index.sha256
+    for place, versions in found.items():
+        digest = versions.pop(CURRENT, "")
+        fitting = [version for version in versions if versions[version] == digest]
+        if not fitting:
+            raise Error(
+                f"{place}: the Release does not list the version that is current", hint="inv build-repo --fresh"
+            )
+        versions[CURRENT] = current[place] if current.get(place) in fitting else fitting[0]
     return found
 
 
@@ -146,22 +147,23 @@ def indexes(repo: Path, listed: Listed) -> dict[str, Index]:
     """Return ``listed`` as a Release has it, by path below ``repo``; Error names what is gone or not what was published."""
     found = {}
     for place, versions in listed.items():
-        for version, digest in versions.items():
-            sums = repo / place / (current(versions) if version == CURRENT else version) / "images" / SUMS
+        for name in versions:
+            version = versions[CURRENT] if name == CURRENT else name
+            sums, digest = repo / place / version / "images" / SUMS, versions[version]
             try:
                 text = sums.read_bytes()
             except FileNotFoundError:
                 raise Error(f"{sums}: published, but gone", hint="put the images back") from None
             if sha256(text).hexdigest() != digest:
                 raise Error(f"{sums}: not the file that was published: SHA256 differs", hint="put it back")
-            found[f"{place}/{version}/images/{SUMS}"] = Index(len(text), digest)
+            found[f"{place}/{name}/images/{SUMS}"] = Index(len(text), digest)
     return found
 
 
 def offer(repo: Path, listed: Listed) -> None:
     """Let what is to be current have each version's SHA256SUMS by its hash: the Release of a client may be another one."""
     for place, versions in listed.items():
-        by_hash = repo / place / current(versions) / "images/by-hash/SHA256"
+        by_hash = repo / place / versions[CURRENT] / "images/by-hash/SHA256"
         for sums in (repo / place).glob(f"[!.]*/images/{SUMS}"):
             target = by_hash / sha256(sums.read_bytes()).hexdigest()
             if not target.exists():
@@ -172,7 +174,7 @@ def offer(repo: Path, listed: Listed) -> None:
 def switch(repo: Path, listed: Listed) -> None:
     """Make ``current`` what ``listed`` says."""
     for place, versions in listed.items():
-        link, version = repo / place / CURRENT, current(versions)
+        link, version = repo / place / CURRENT, versions[CURRENT]
         if not link.is_symlink() or str(link.readlink()) != version:
             temporary = link.with_name(f".{CURRENT}.new")
             temporary.unlink(missing_ok=True)

@@ -226,7 +226,8 @@ class _Writer:
         try:
             staging = snapshots.stage(self.repo)
             written = indexes.write(staging, edited, self.settings, self.store)
-            snapshot = self._snapshot({path: index.sha256 for path, index in written.items()}, changes, edited, note)
+            digests = {path: index.sha256 for path, index in written.items()}
+            snapshot = self._snapshot(digests, changes, edited, boot.listed, note)
             listed = written | images.indexes(self.repo, boot.listed)
             indexes.write_releases(staging, snapshot, listed, self.settings, self.signer)
             snapshots.complete(self.repo, staging, snapshot, changes)
@@ -242,7 +243,9 @@ class _Writer:
         self._save(edited)
         return snapshot
 
-    def _snapshot(self, digests: dict[str, str], changes: Changes, edited: dict[str, Table], note: str) -> Snapshot:
+    def _snapshot(
+        self, digests: dict[str, str], changes: Changes, edited: dict[str, Table], boot: images.Listed, note: str
+    ) -> Snapshot:
         packages, sources = plan.counts(edited, self.before, changes)
         valid = self.settings.valid_for_days * retention.DAY
         return Snapshot(
@@ -255,6 +258,7 @@ class _Writer:
             indexes={path: digest for path, digest in digests.items() if path.rpartition(".")[2] in COMPRESSIONS},
             packages=packages,
             sources=sources,
+            current={place: versions[images.CURRENT] for place, versions in boot.items()},
             new=True,
         )
 
@@ -294,9 +298,9 @@ def _with_images(before: images.Listed, after: images.Listed, changes: Changes, 
         for listed in (before, after)
     )
     again = [
-        f"{place.rpartition('/')[2]} {images.current(versions)} again"
+        f"{place.rpartition('/')[2]} {versions[images.CURRENT]} again"
         for place, versions in sorted(after.items())
-        if place in before and versions[images.CURRENT] in {*before[place].values()} - {before[place][images.CURRENT]}
+        if place in before and versions[images.CURRENT] in before[place].keys() - {before[place][images.CURRENT]}
     ]
     changed = Changes((*changes.added, *sorted(new - old)), (*changes.dropped, *sorted(old - new)))
     return changed, ", ".join(filter(None, (note, *again)))

@@ -57,6 +57,7 @@ class Snapshot:
     indexes: dict[str, str]  # SHA256 of every index file by its path below the repository
     packages: int
     sources: int
+    current: dict[str, str] = field(default_factory=dict)  # the version of boot images by their directory
     new: bool = field(default=False, compare=False)  # this call published it
 
     @property
@@ -230,7 +231,9 @@ def boot_images(repository: Path, snapshot: Snapshot) -> images.Listed:
     """Return what the Release of ``snapshot`` lists of boot images."""
     found: images.Listed = {}
     for prefix in snapshot.releases:
-        found |= images.of_release((repository / snapshot.directory / f"{prefix}InRelease").read_bytes(), prefix)
+        found |= images.of_release(
+            (repository / snapshot.directory / f"{prefix}InRelease").read_bytes(), prefix, snapshot.current
+        )
     return found
 
 
