@@ -76,13 +76,24 @@ class SmallRepository:
 
 
 class AsApt(trees.Directory):
-    """What apt reads of a repository: InRelease, and every index by its hash.
+    """What apt reads of a repository: InRelease, and every index by its hash; boot images under the version it names.
 
     The other names of an index change one after another before InRelease does; the next writer ends what was cut off there.
     """
 
     def open(self, path: str) -> IO[bytes] | None:
         apt_reads = path.endswith("InRelease") or "by-hash/" in path or path.startswith("pool/")
+        if "/netboot-" in path and "by-hash/" not in path:
+            place, _, rest = path.partition("/current/")
+            if rest:
+                sums = release.listed((self.top / "dists/trixie/InRelease").read_bytes())
+                wanted = sums[f"{place.removeprefix('dists/trixie/')}/current/images/SHA256SUMS"]
+                (path,) = {
+                    f"dists/trixie/{name.removesuffix('images/SHA256SUMS')}{rest}"
+                    for name, index in sums.items()
+                    if "/netboot-" in name and "/current/" not in name and index == wanted
+                }
+            apt_reads = True
         return super().open(path) if apt_reads else None
 
 

@@ -57,8 +57,13 @@ def digests(directory: Path) -> dict[str, str]:
     path = directory / SUMS
     if not path.exists():
         return {}
-    lines = (line.split("  ", 1) for line in path.read_text().splitlines())
-    return {name.removeprefix("./"): sum_ for sum_, name in lines}
+    return parse(path.read_text())
+
+
+def parse(text: str) -> dict[str, str]:
+    """Return the SHA256 of each file that the SHA256SUMS ``text`` names."""
+    lines = (line.partition("  ") for line in text.splitlines())
+    return {name.removeprefix("./"): sum_ for sum_, _, name in lines}
 
 
 def write(directory: Path, names: Sequence[str], described: Described, signer: Signer) -> list[str]:

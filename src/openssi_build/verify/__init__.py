@@ -14,7 +14,7 @@ from openssi_build import apt, archive, chroot, signing
 from openssi_build.keys import expiring
 from openssi_build.repository import control, plan, snapshots
 from openssi_build.settings import Settings
-from openssi_build.verify import clients, depends, kept, release, signatures, trees, web
+from openssi_build.verify import clients, depends, images, kept, offered, release, signatures, trees, web
 from openssi_build.verify.indexes import Digests, Indexes
 from openssi_build.verify.release import Release
 from openssi_build.verify.trees import Tree
@@ -36,6 +36,7 @@ class Report:
     packages: dict[tuple[str, str, str], bytes] = field(default_factory=dict)  # stanzas by name, version, architecture
     architectures: list[str] = field(default_factory=list)
     digests: Digests = field(default_factory=dict)
+    bound: set[str] = field(default_factory=set)  # fingerprints in Signed-By
 
 
 def check(tree: Tree, suite: str, keyring: bytes, *, now: float | None = None) -> Report:
@@ -49,6 +50,8 @@ def check(tree: Tree, suite: str, keyring: bytes, *, now: float | None = None) -
             found = _signed(tree, prefix, Path(stream.name), report)
             if found:
                 _judge(tree, prefix, found, suite, now, report)
+                listed = (f"{prefix}{name}" for name in found.indexes)
+                report.faults += images.faults(tree, listed, Path(stream.name), report.digests)
     return report
 
 
@@ -83,6 +86,7 @@ def _signed(tree: Tree, prefix: str, keyring: Path, report: Report) -> Release |
 def _signers(name: str, found: Release, verdict: signatures.Verdict, report: Report) -> None:
     """Note who signed; the Signed-By of a Release binds the one that follows it."""
     bound = found.fields.get("Signed-By", "").replace(",", " ").split()
+    report.bound |= set(bound)
     if verdict.signers:
         report.seen.append(f"{name}: signed by {', '.join(verdict.signers)}")
         if bound and not set(bound) & set(verdict.signers):
@@ -147,6 +151,7 @@ def verify(
         say(line)
     report.faults = list(dict.fromkeys(report.faults))  # what both trees name was found twice
     _kept(tree, report, say)
+    _beside(tree, report, root, settings)
     for warning in _expiring(keys, settings):
         say(f"warning: {warning}")
     if report.packages and not report.faults:
@@ -173,6 +178,21 @@ def _kept(tree: Tree, report: Report, say: Callable[[str], None]) -> None:
     report.faults += faults
     if known and not faults:
         say(f"snapshots {known[0]} to {known[-1]}: all that clients may still ask for is there")
+
+
+def _beside(tree: trees.Directory | trees.Site, report: Report, root: Path, settings: Settings) -> None:
+    """Look at what only ``inv build-repo`` writes: a tree without LIST has nothing of it."""
+    known = kept.numbers(tree)
+    if not known or trees.read(tree, snapshots.LIST) is None:
+        return
+    try:
+        newest = kept.read(tree, known[-1])
+    except Error:  # told by now
+        return
+    report.faults += offered.faults(tree, settings.repository, newest, report.bound)
+    # What is held is noted in the checkout's own repository, and goes from there to where it is published.
+    if isinstance(tree, trees.Site) or tree.top.resolve() == (root / "out/repo").resolve():
+        report.faults += offered.kernel_faults(tree, root, settings, report.packages)
 
 
 def _expiring(keys: bytes, settings: Settings) -> list[str]:

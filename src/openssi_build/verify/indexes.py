@@ -72,6 +72,16 @@ def unpack(packed: bytes, form: str) -> bytes:
         raise Error(f"damaged: {problem}") from None
 
 
+def fault(tree: Tree, path: str, expected: str, digests: Digests) -> str:
+    """Return what is wrong with a file that shall have the SHA256 ``expected``, or nothing."""
+    if (path, "sha256") not in digests:
+        digests[path, "sha256"] = trees.digest(tree, path, "sha256")
+    there = digests[path, "sha256"]
+    if there is None:
+        return "gone"
+    return "" if there[1] == expected else f"hash {there[1][:16]}… instead of {expected[:16]}…"
+
+
 class Indexes:
     """The indexes of one Release below ``prefix`` of ``tree``: check() reads them all and keeps the texts.
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from openssi.errors import Error
 from openssi_build.repository import control, snapshots
+from openssi_build.repository import images as boot
 from openssi_build.repository.snapshots import Snapshot
-from openssi_build.verify import trees
-from openssi_build.verify.indexes import Digests, unpack
+from openssi_build.verify import images, trees
+from openssi_build.verify.indexes import Digests, fault, unpack
 from openssi_build.verify.trees import Tree
 
 # So many earlier sets of indexes are asked for by clients that read InRelease before a publish.
@@ -36,31 +37,21 @@ def faults(tree: Tree, known: list[int], digests: Digests | None = None, now: fl
     asked: set[tuple[str, str]] = set()  # what a newer snapshot names too is told once
     for age, number in enumerate(reversed(known)):
         try:
-            snapshot = _snapshot(tree, number)
+            snapshot = read(tree, number)
             if snapshot.valid_until and snapshot.valid_until < now:
                 continue
             found += _public(tree, snapshot) if age == 0 else ()
-            wanted = dict(_pool(tree, snapshot))
+            wanted = dict(_pool(tree, snapshot)) | dict(_images(tree, snapshot))
         except Error as problem:
             found.append(str(problem))
             continue
         if age < _GENERATIONS:
             wanted |= {_by_hash(path, digest): digest for path, digest in snapshot.indexes.items()}
         for path, digest in sorted(wanted.items() - asked):
-            if fault := _fault(tree, path, digest, digests):
-                found.append(f"{path}: {fault}, but the Release of snapshot {number} names it")
+            if wrong := fault(tree, path, digest, digests):
+                found.append(f"{path}: {wrong}, but the Release of snapshot {number} names it")
         asked |= wanted.items()
     return found
-
-
-def _fault(tree: Tree, path: str, expected: str, digests: Digests) -> str:
-    """Return what is wrong with a file that shall have the SHA256 ``expected``, or nothing."""
-    if (path, "sha256") not in digests:
-        digests[path, "sha256"] = trees.digest(tree, path, "sha256")
-    there = digests[path, "sha256"]
-    if there is None:
-        return "gone"
-    return "" if there[1] == expected else f"hash {there[1][:16]}… instead of {expected[:16]}…"
 
 
 def _public(tree: Tree, newest: Snapshot) -> Iterator[str]:
@@ -71,7 +62,8 @@ def _public(tree: Tree, newest: Snapshot) -> Iterator[str]:
             yield f"{name}: not that of snapshot {newest.number}, the newest"
 
 
-def _snapshot(tree: Tree, number: int) -> Snapshot:
+def read(tree: Tree, number: int) -> Snapshot:
+    """Return snapshot ``number`` of ``tree``; Error when its record can't be read."""
     return snapshots.parse(_read(tree, f"{snapshots.DIRECTORY}/{number}/{snapshots.RECORD}"), f"snapshot {number}")
 
 
@@ -84,6 +76,12 @@ def _read(tree: Tree, path: str) -> bytes:
 
 def _by_hash(path: str, digest: str) -> str:
     return str(Path(path).with_name("by-hash") / "SHA256" / digest)
+
+
+def _images(tree: Tree, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    for prefix in snapshot.releases:
+        signed = _read(tree, f"{snapshot.directory}/{prefix}InRelease")
+        yield from images.asked_for(tree, boot.of_release(signed, prefix, snapshot.current))
 
 
 def _pool(tree: Tree, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
