@@ -189,7 +189,7 @@ def snapshots(_: Context) -> None:
 
 @task(klass=WithWord, help={"number": "of the snapshot (inv snapshots); by default the one before"})
 def rollback(_: Context, number: int = 0) -> None:
-    """Publish an older snapshot's packages again (rollback 3).
+    """Publish what an older snapshot had again (rollback 3).
 
     That is a new snapshot of out/repo: apt refuses a Release that is older than the one it has.
     """
@@ -264,7 +264,7 @@ def netboot_images(_: Context) -> None:
     help={
         "to": "name of a [[publish]] table, or ./DIRECTORY, HOST:/DIRECTORY, s3://BUCKET/PREFIX",
         "dry_run": "say what would be done",
-        "rollback": "first make the packages of this snapshot the public ones again",
+        "rollback": "first make the packages and boot images of this snapshot the public ones again",
     }
 )
 def publish(_: Context, to: str, dry_run: bool = False, rollback: int = 0) -> None:

@@ -70,9 +70,9 @@ def back(
         )
         site.write(repo, snapshot, settings.repository, signer.public_keys())
     if snapshot.new:
-        say(f"snapshot {snapshot.number} has the packages of {number}")
+        say(f"snapshot {snapshot.number} has the packages and boot images of {number}")
     else:
-        say(f"snapshot {snapshot.number} has the packages of {number} already: nothing was written")
+        say(f"snapshot {snapshot.number} has the packages and boot images of {number} already: nothing was written")
     return snapshot
 
 

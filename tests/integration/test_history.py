@@ -55,7 +55,11 @@ def test_the_table_says_what_came_with_each_snapshot(site: SignedRepository) -> 
 def test_rollback_publishes_the_older_packages_signed_and_newer(site: SignedRepository, tmp_path: Path) -> None:
     said: list[str] = []
     snapshot = history.back(tmp_path, site.repo, site.base / "cache", Settings(), 1, say=said.append)
-    assert (snapshot.number, snapshot.note, said) == (4, "back to 1", ["snapshot 4 has the packages of 1"])
+    assert (snapshot.number, snapshot.note, said) == (
+        4,
+        "back to 1",
+        ["snapshot 4 has the packages and boot images of 1"],
+    )
     assert names(site.repo) == {"one_1.0_amd64.deb"}
     text = (site.repo / PAGE).read_text()
     assert ("one_1.0_amd64.deb" in text, "one_2.0_amd64.deb" in text) == (True, False)
@@ -97,7 +101,7 @@ def test_going_back_to_what_is_public_writes_nothing(site: SignedRepository, tmp
     before = (site.repo / "dists/trixie/InRelease").stat()
     snapshot = history.back(tmp_path, site.repo, site.base / "cache", Settings(), 3, say=said.append)
     assert (snapshot.number, snapshot.new) == (3, False)
-    assert said == ["snapshot 3 has the packages of 3 already: nothing was written"]
+    assert said == ["snapshot 3 has the packages and boot images of 3 already: nothing was written"]
     after = (site.repo / "dists/trixie/InRelease").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
