@@ -80,6 +80,7 @@ def test_who_follows_readme_is_asked_nothing_and_kept_up_to_date(client: Client,
     client.execute(f"{update}\n{keyring}\n{update}")
     assert (client.read(SOURCES), client.read(PREFERENCES)) == (source, preference)
     assert "~openssi" in client.execute("apt-cache policy procps").split("Candidate:")[1].split()[0]
+    assert re.search(rf"^ *1001 {HERE} ", client.execute("apt-cache policy"), re.MULTILINE)
     # what is as the package would have written it follows the package; the address is this client's own
     client.upgrade("s/1001/1002/; s/deb deb-src/deb/")
     assert client.read(PREFERENCES) == client.read(f"{GIVEN}/openssi.pref")
