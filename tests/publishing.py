@@ -131,7 +131,7 @@ def wait_for_port(port: int, log: Path) -> None:
 
 @contextlib.contextmanager
 def object_server() -> Iterator[settings.Publish]:
-    """Run an S3-compatible server; yield a target in a bucket of it. Credentials come from the environment."""
+    """Run an S3-compatible server; yield a target in a bucket of it. It takes any credentials."""
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -140,7 +140,13 @@ def object_server() -> Iterator[settings.Publish]:
     try:
         host, port = server.get_host_and_port()
         endpoint = f"http://{host}:{port}"
-        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        client = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
         bucket = f"bucket-{port}-{time.monotonic_ns()}"  # servers of one process share what they hold
         client.create_bucket(Bucket=bucket)
         allowed = {

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import workflows
 from checkout import clone
 from conftest import needs
 
@@ -30,6 +31,15 @@ def test_both_commands_of_readme_work_on_a_clean_debian(suite: str, root: Path, 
             machine.copy_in(_AUTHORITIES, "/root/authorities.crt")
             env["PIP_CERT"] = "/root/authorities.crt"
         log = tmp_path / "log"
+        # What CI does before it calls ./inv.
+        for line in workflows.load(root / workflows.GITLAB)["default"]["before_script"]:
+            machine.run(
+                ["sh", "-eu", "-c", line],
+                env={"CI_PROJECT_DIR": "/root/openssi"},
+                network=True,
+                log_to=log,
+                timeout=900,
+            )
 
         def run(line: str, *, network: bool) -> str:
             log.unlink(missing_ok=True)

@@ -5,32 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import needs
-from invoke.vendor import yaml
+from workflows import GITHUB, GITLAB, load, steps
 
 from openssi import run
-
-GITHUB = ".github/workflows/ci.yml"
-GITLAB = ".gitlab-ci.yml"
-
-
-def steps(root: Path) -> dict[str, list[str]]:
-    """Return the shell of each job by ``FILE JOB``."""
-    load: Callable[[str], Any] = yaml.safe_load
-    github = load((root / GITHUB).read_text())
-    found = {
-        f"{GITHUB} {name}": [step["run"] for step in job["steps"] if "run" in step]
-        for name, job in github["jobs"].items()
-    }
-    gitlab = load((root / GITLAB).read_text())
-    before = gitlab["default"]["before_script"]
-    jobs: dict[str, Any] = {name: job for name, job in gitlab.items() if isinstance(job, dict) and "script" in job}
-    return found | {f"{GITLAB} {name}": [*before, *job["script"]] for name, job in jobs.items()}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +23,19 @@ def steps(root: Path) -> dict[str, list[str]]:
 )
 def test_the_workflows_fit_their_schemas(root: Path, words: list[str]) -> None:
     run.run([sys.executable, "-m", "check_jsonschema", *words], cwd=root)
+
+
+def test_the_workflow_gives_an_attacker_nothing_to_use(root: Path) -> None:
+    run.run(
+        [Path(sys.executable).with_name("zizmor"), "--offline", "--quiet", "--config", ".github/zizmor.yml", GITHUB],
+        cwd=root,
+    )
+
+
+def test_what_is_signed_comes_from_no_cache(root: Path) -> None:
+    github, gitlab = load(root / GITHUB), load(root / GITLAB)
+    assert not any("cache" in step.get("uses", "") for step in github["jobs"]["publish"]["steps"])
+    assert gitlab["publish"]["cache"] == []
 
 
 def test_both_test_build_and_publish_by_the_same_commands(root: Path) -> None:
