@@ -265,8 +265,9 @@ def _service_files(cluster: Cluster, *, nfs3: bool) -> list[Step]:
 
 def _nfs_text(service: str) -> str:
     # One scope and one state directory, both with the root: clients take back their locks when the address moves.
+    # Without the words on versions 2 and 3 rpc.mountd listens for them on every interface.
     return _NOTICE + (
-        f"[nfsd]\nhost={service}\nvers3=n\nvers4=y\nvers4.1=y\nvers4.2=y\nthreads=16\n"
+        f"[nfsd]\nhost={service}\nvers2=n\nvers3=n\nvers4=y\nvers4.1=y\nvers4.2=y\nthreads=16\n"
         "grace-time=15\nlease-time=10\nscope=openssi\n"
         "[nfsdcld]\nstoragedir=/cluster/nfsd-state\n"
     )
