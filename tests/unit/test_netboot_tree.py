@@ -154,9 +154,11 @@ def test_an_old_image_stays_for_machines_that_boot_just_now_and_is_pruned_later(
     assert set(sync.sync(top, new).waiting) == set(old.images)
     assert not sync.sync(top, new)
     assert all((top / name).exists() for name in old.images)
+    assert sync.check(top, new).verdict() == ["up to date"]
     for name in old.images:
         os.utime(top / name, (0, 0))
     assert not sync.check(top, new).stale
+    assert sync.check(top, new).verdict() == ["up to date; the next call removes 2 old files"]
     assert set(sync.sync(top, new).pruned) == set(old.images)
     assert {f"boot/{path.name}" for path in (top / "boot").iterdir()} == set(new.images)
 

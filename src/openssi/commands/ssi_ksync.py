@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"warning: {line}")
     if options.check:
         changes = bootserver.check(cluster)
-        print("\n".join(changes.lines()) or "up to date")
+        print("\n".join(changes.verdict()))
         return 1 if changes.stale else 0
     with state.locked(root, waiting=lambda holder: print(f"waiting for {holder}")):
         changes = bootserver.sync(state.load(root))

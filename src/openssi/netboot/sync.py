@@ -40,6 +40,12 @@ class Changes:
         """True when what machines boot would be (or was) another; images that nothing names do not count."""
         return bool(self.added or self.changed or self.removed)
 
+    def verdict(self) -> list[str]:
+        """Return what a check says as lines to show: what is stale, or that nothing is."""
+        if self.stale:
+            return self.lines()
+        return [f"up to date; the next call removes {len(self.pruned)} old files" if self.pruned else "up to date"]
+
     def lines(self) -> list[str]:
         """Return the changes as lines to show."""
         return [
