@@ -129,3 +129,24 @@ def test_a_person_is_asked_again_after_a_bad_answer(machine: Machine) -> None:
     assert "These answers do not fit" in said
     assert "expected 1 to 125" in said
     assert "7\t10.0.0.1\t" in (machine.tree / "etc/clustertab").read_text()
+
+
+def test_4_5_programs_of_the_same_names_can_be_installed_before_and_after(machine: Machine) -> None:
+    session = machine.session
+    session.run(
+        ["sh", "-c", "cd /srv && apt-get -qq update && apt-get -qq download graphviz ctdb"], network=True, timeout=600
+    )
+    session.run(["sh", "-c", "for deb in /srv/*.deb; do dpkg-deb --extract $deb /srv/theirs; done"])
+    (tools,) = [name for name in machine.debs if "openssi-tools" in name]
+    theirs, ours = ["/srv/graphviz.deb", "/srv/ctdb.deb"], [tools]
+    session.run(["sh", "-c", "cd /srv && mv graphviz_*.deb graphviz.deb && mv ctdb_*.deb ctdb.deb"])
+    for order in ([*theirs, *ours], [*ours, *theirs]):
+        # What they depend on does not matter here.
+        session.run(["dpkg", "--unpack", *order], timeout=300)
+        for name, package in (("cluster", "graphviz"), ("onnode", "ctdb")):
+            session.run(["cmp", f"/srv/theirs/usr/bin/{name}", f"/usr/bin/{name}.{package}"])
+            assert b"openssi" in (machine.tree / "usr/bin" / name).read_bytes()
+        session.run(["dpkg", "--purge", "--force-depends", "openssi-tools"], timeout=300)
+        for name in ("cluster", "onnode"):
+            session.run(["cmp", f"/srv/theirs/usr/bin/{name}", f"/usr/bin/{name}"])
+        session.run(["dpkg", "--purge", "graphviz", "ctdb"], timeout=300)
