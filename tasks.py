@@ -328,40 +328,58 @@ def keys(
         raise Error(f"keys {action}: expected list, make, export or rotate")
 
 
-@task(help={"nodes": "how many machines, 1 to 9", "boot": "pxe, uefi or mixed"})
-def lab(_: Context, nodes: int = 3, boot: str = "pxe") -> None:
-    """Try it: a cluster in virtual machines (6 minutes).
+@task(
+    help={
+        "nodes": "how many machines, 1 to 9",
+        "boot": "how all but the first boot: pxe, uefi, etherboot (from a floppy), or mixed",
+        "record": "write what is typed and said into this file (Markdown)",
+    }
+)
+def lab(_: Context, nodes: int = 3, boot: str = "pxe", record: str = "") -> None:
+    """Try it: a cluster in virtual machines (8 minutes).
 
-    It is made from nothing and left running; with KVM in a minute.
+    It is made from nothing and left running; with KVM in two minutes.
     """
     from openssi_build import caches, settings
     from openssi_build.lab import trial
 
-    trial.start(ROOT, caches.cache_directory(ROOT), settings.load(ROOT), nodes=nodes, boot=boot)
+    cache = caches.cache_directory(ROOT)
+    trial.start(ROOT, cache, settings.load(ROOT), nodes=nodes, boot=boot, record=Path(record) if record else None)
 
 
 @task()
 def lab_status(_: Context) -> None:
     """Show the machines of the trial cluster."""
-    from openssi_build.lab import trial
+    from openssi_build.lab import tending
 
-    print(*trial.status(ROOT), sep="\n")
+    print(*tending.status(ROOT), sep="\n")
 
 
-@task(help={"node": "its number"})
+@task(klass=WithWord, help={"node": "its number"})
 def lab_console(_: Context, node: int = 1) -> None:
     """Use the console of a trial machine; Ctrl-] leaves it."""
-    from openssi_build.lab import trial
+    from openssi_build.lab import tending
 
-    sys.exit(trial.console(ROOT, node))
+    sys.exit(tending.console(ROOT, node or 1))
+
+
+@task(klass=WithWord, help={"node": "its number"})
+def lab_power(_: Context, node: int = 0) -> None:
+    """Switch a trial machine on, or off and on (lab-power 2)."""
+    from openssi_build.lab import tending
+
+    print(tending.power(ROOT, node or 0))
 
 
 @task()
 def lab_stop(_: Context) -> None:
-    """End the trial cluster."""
-    from openssi_build.lab import trial
+    """End the trial cluster and remove its disks.
 
-    print(f"ended: {', '.join(f'node{number}' for number in trial.stop(ROOT)) or 'nothing ran'}")
+    What the consoles said stays in out/log/lab.
+    """
+    from openssi_build.lab import tending
+
+    print(f"ended: {', '.join(f'node{number}' for number in tending.stop(ROOT)) or 'nothing ran'}")
 
 
 @task()

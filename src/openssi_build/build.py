@@ -39,6 +39,7 @@ class Build:
     say: Callable[[str], None] = print  # what a step has to tell while it runs
     packages: list[Path] = field(default_factory=list)  # .deb and .dsc files to be published
     problems: list[str] = field(default_factory=list)
+    netboot: Path | None = None  # where boot images are made; by default out/netboot
     images: list[repository.Images] = field(default_factory=list)  # boot images to be published
     snapshot: Snapshot | None = None
 
@@ -109,7 +110,7 @@ def _kernel(build: Build) -> str:
 
 def _netboot(build: Build) -> str:
     """Make the tftp tree and the boot media."""
-    made = netboot.make(build.root, build.cache, build.settings, build.signer, say=build.say)
+    made = netboot.make(build.root, build.cache, build.settings, build.signer, out=build.netboot, say=build.say)
     build.images.append(netboot.published(build.root, made, build.settings.repository.architectures[0]))
     return f"{len(made.paths)} files"
 
@@ -197,22 +198,27 @@ def _check_without_clients(repo: Path, settings: Settings, signer: signing.Signe
                 raise Error(f"--fresh: {signed}: not signed by the development key", hint=hint) from None
 
 
-def repository_by_content(root: Path, cache: Path, settings: Settings) -> Path:
+def repository_by_content(root: Path, cache: Path, settings: Settings, console: Console | None = None) -> Path:
     """Return a repository of everything that the tree ``root`` makes, in the cache under the name of its content.
 
     For tests and trial clusters: it is signed by a key of the cache and never expires. Safe for processes side by side.
+    The steps are shown on ``console``.
     """
     settings = replace(settings, repository=replace(settings.repository, valid_for_days=0), signing=Signing())
     with signing.signer(Signing(key_variable="OPENSSI_NO_SUCH_KEY"), cache / "trial") as signer:
         build = Build(root, cache, Path(), settings, signer, strict=True)
-        quiet = Console(quiet=True)
-        run(build, [step for step in STEPS if step.act not in (_publish, _netboot)], quiet)
+        console = console or Console(quiet=True)
+        run(build, [step for step in STEPS if step.act not in (_publish, _netboot)], console)
         # Everything lies in the cache under its own content's name.
         content = json.dumps([sorted(map(str, build.packages)), repr(settings), signer.fingerprints])
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
         build.repo = cache / "repositories" / key
-        with files.lock(cache / "repositories" / f"{key}.lock"):
-            run(build, [step for step in STEPS if step.act is _publish], quiet)
+        with files.lock(cache / "repositories" / f"{key}.lock"), tempfile.TemporaryDirectory(prefix="ossi-") as name:
+            build.netboot = Path(name)
+            there = any(build.repo.glob("dists/*/*/netboot-*/current"))
+            run(
+                build, [step for step in STEPS if step.act is _publish or (step.act is _netboot and not there)], console
+            )
             _forget(build.repo.parent, build.repo)
     return build.repo
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from openssi_build.repository import release
 from openssi_build.settings import Settings
 
 _LEAST_GB, _GOOD_GB = 4, 12  # a build alone; all tests and a trial cluster
+_MACHINE_GB = 1.6  # what qemu takes for a node, emulated
 _OLDEST_PYTHON = (3, 11)
 
 
@@ -85,6 +87,17 @@ def disk(check: str, directory: Path) -> Finding:
     if free < _GOOD_GB:
         return Finding(check, "slow", f"{said}, all tests and a trial cluster want {_GOOD_GB}", "make room")
     return Finding(check, "ok", said)
+
+
+def memory(machines: int = 3, source: Path = Path("/proc/meminfo")) -> Finding:
+    """Check that there is memory for a trial cluster of so many machines."""
+    found = re.search(r"^MemAvailable: +(\d+) kB", source.read_text(), re.MULTILINE)
+    free = int(found[1]) / 1e6 if found else 0
+    wanted = machines * _MACHINE_GB
+    said = f"{free:.1f} GB of memory free"
+    if free < wanted:
+        return Finding("memory", "slow", f"{said}, {machines} virtual machines want {wanted:.1f}", "end other programs")
+    return Finding("memory", "ok", said)
 
 
 def kvm(probe: Callable[[], str] = qemu.accelerator, device: Path = Path("/dev/kvm")) -> Finding:
@@ -172,6 +185,7 @@ def examine(root: Path, settings: Settings) -> Iterator[Finding]:
     yield disk("cache", cache_directory(root))
     yield gpg(settings, root)
     yield from mirror(settings)
+    yield memory()
     yield kvm()
 
 

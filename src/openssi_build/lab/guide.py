@@ -12,11 +12,25 @@ _FENCE = re.compile(
 )
 _ID = re.compile(r"#(step-[\w.-]+)")
 ADDRESS = "http://repository.example.org/openssi"  # what the guide writes for the repository's address
+CARD = "enp1s0"  # and for the first node's card on the interconnect
+NETWORK = "10.0.0"  # and for the interconnect's network
 
 
-def steps(text: str) -> dict[str, list[str]]:
+class Steps(dict[str, list[str]]):
+    """The lines of each step by its id, and in ``taken`` the ids of those that were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: set[str] = set()
+
+    def __getitem__(self, name: str) -> list[str]:
+        self.taken.add(name)
+        return super().__getitem__(name)
+
+
+def steps(text: str) -> Steps:
     """Return the lines of each fenced block of ``text`` that has an id ``#step-…``; Error when an id comes twice."""
-    found: dict[str, list[str]] = {}
+    found = Steps()
     for block in _FENCE.finditer(text):
         name = _ID.search(block["words"])
         if not name:
@@ -28,7 +42,13 @@ def steps(text: str) -> dict[str, list[str]]:
     return found
 
 
-def read(root: Path, address: str) -> dict[str, list[str]]:
-    """Return the steps of the guide in the tree ``root``, with ``address`` for the repository's."""
+def read(root: Path, address: str, card: str, network: str) -> Steps:
+    """Return the steps of the guide in the tree ``root``, with the names that are true here.
+
+    ``address`` is the repository's, ``card`` the first node's on the interconnect, ``network`` the first three
+    numbers of the interconnect's addresses.
+    """
     text = (root / "docs/INSTALL.md").read_text()
-    return steps(text.replace(ADDRESS, address))
+    for theirs, ours in ((ADDRESS, address), (CARD, card), (f"{NETWORK}.", f"{network}.")):
+        text = text.replace(theirs, ours)
+    return steps(text)

@@ -31,6 +31,7 @@ PACKAGES = (
     "dbus",
     "debian-archive-keyring",
     "dnsmasq-base",
+    "dosfstools",
     "e2fsprogs",
     "fdisk",
     "grub-efi-amd64-signed",
@@ -48,6 +49,7 @@ PACKAGES = (
     "login",
     "nfs-common",
     "nfs-kernel-server",
+    "nftables",
     "openssh-client",
     "openssh-server",
     "passwd",
@@ -87,7 +89,7 @@ class Machine:
 def guest_files() -> dict[str, str]:
     """Return what a person at the installer would have set up, text by path: network, serial console, boot loader.
 
-    The first NIC leads outside (qemu's user network), the second is the interconnect with a static address.
+    The first NIC leads outside (qemu's user network); the second, the interconnect's, is not set up yet.
     """
     return {
         "/etc/fstab": "LABEL=root / ext4 errors=remount-ro,noatime 0 1\n",
@@ -96,7 +98,6 @@ def guest_files() -> dict[str, str]:
         "/etc/network/interfaces": (
             "source /etc/network/interfaces.d/*\n\nauto lo\niface lo inet loopback\n\n"
             "auto enp0s16\niface enp0s16 inet static\n  address 10.0.2.15/24\n  gateway 10.0.2.2\n\n"
-            "auto enp0s17\niface enp0s17 inet static\n  address 10.10.0.1/24\n"
         ),
         "/etc/default/grub": (
             "GRUB_DEFAULT=0\nGRUB_TIMEOUT=0\nGRUB_DISTRIBUTOR=Debian\nGRUB_DISABLE_OS_PROBER=true\n"
