@@ -42,6 +42,8 @@ def configuration(number: int, key: str, script: str) -> dict[str, Any]:
         "boot": f"{number:08x}",
         "snapshot": "",
         "others": "" if number == 1 else f'"{address(1)}"',
+        "silent": "true" if number == 1 else "false",
+        "leaves": "false" if number == 1 else "true",
     }
     found: dict[str, Any] = json.loads(_VARIABLE.sub(lambda match: values[match[1] or match[2]], text))
     found["rpc_addr"] = f"{address(number)}:7373"
