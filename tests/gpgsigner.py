@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+from collections.abc import Sequence
 from pathlib import Path
 
 from openssi import run
+from openssi_build.repository import release
 
 
 class GpgSigner:
@@ -24,6 +26,10 @@ class GpgSigner:
         born = ["--faked-system-time", "20200101T000000"]  # older than whatever it signs
         run.run([*self._gpg, *born, "--quick-generate-key", "Test <test@example.org>", "ed25519", "sign", "never"])
 
+    @property
+    def fingerprints(self) -> Sequence[str]:
+        return release.fingerprints(self.public_keys())
+
     def clearsign(self, data: bytes, date: int) -> bytes:
         return run.output([*self._gpg, "--faked-system-time", f"{date}!", "--clearsign"], input=data)
 
@@ -37,6 +43,8 @@ class GpgSigner:
 
 class PlainSigner:
     """Signs nothing: for tests that look at what would be signed."""
+
+    fingerprints: Sequence[str] = ()
 
     def clearsign(self, data: bytes, date: int) -> bytes:
         return data

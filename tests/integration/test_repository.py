@@ -1,6 +1,7 @@
 """Publishing, seen from outside: files, signatures, and what other programs read."""
 
 import lzma
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from repositories import SmallRepository
 
 from openssi import run
 from openssi.errors import Error
-from openssi_build import repository
+from openssi_build import repository, signing
 from openssi_build.repository import release
 
 pytestmark = pytest.mark.integration
@@ -91,3 +92,19 @@ def test_signatures_are_good_and_the_key_is_named(tmp_path: Path) -> None:
         run.run(["gpgv", "--keyring", keyring, top / "InRelease"])
         run.run(["gpgv", "--keyring", keyring, top / "Release.gpg", top / "Release"])
         assert len(release.fields((top / "InRelease").read_bytes())["Signed-By"]) == 40
+
+
+def test_a_key_that_signs_no_more_signs_nothing_though_it_is_carried(tmp_path: Path) -> None:
+    needs("gpg")
+    with signing.Home() as home:
+        old, new = (home.generate(f"{name} <{name}@example.org>", expires="1y") for name in ("old", "new"))
+        site = SmallRepository(tmp_path, signing.Signer(home, [old, new]))
+        site.date = int(time.time())  # not before the keys
+        site.publish(site.deb("one"))
+        site.signer = signing.Signer(home, [new], also=[home.export([old])])
+        assert site.publish().number == 2
+        said = run.output(
+            ["gpg", "--homedir", home.path, "--batch", "--verify", "--status-fd", "1", site.repo / "InRelease"]
+        )
+        assert [line.split()[2] for line in said.decode().splitlines() if " VALIDSIG " in line] == [new]
+        assert site.publish().number == 2

@@ -140,7 +140,9 @@ class _Writer:
     def _identity(self) -> str:
         """Return a digest of all but the packages and boot images that a Release depends on."""
         keys = sorted(release.fingerprints(self.signer.public_keys()))
-        return sha256(json.dumps([repr(self.settings), keys]).encode()).hexdigest()[:16]
+        return sha256(json.dumps([repr(self.settings), keys, sorted(self.signer.fingerprints)]).encode()).hexdigest()[
+            :16
+        ]
 
     def _base(self) -> str:
         """Return the hash of the suite's InRelease: it names the published state."""

@@ -14,6 +14,10 @@ from openssi.errors import Error
 class Signer(Protocol):
     """Who signs a Release."""
 
+    @property
+    def fingerprints(self) -> Sequence[str]:
+        """The primary keys that sign; public_keys() may have more."""
+
     def clearsign(self, data: bytes, date: int) -> bytes:
         """Return ``data`` clearsigned at ``date`` (seconds since 1970): InRelease."""
 
