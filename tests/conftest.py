@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from openssi import run
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("openssi", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("openssi")
 
 ROOT = Path(__file__).resolve().parent.parent
 _ORDER = {"unit": 0, "integration": 1, "boot": 2}

@@ -20,7 +20,7 @@ LINES = st.lists(st.lists(WORDS, max_size=5).map(" ".join), max_size=8).map("\n"
 TABLES = st.one_of(LINES.map(str.encode), st.binary(max_size=60))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(TABLES, TABLES, TABLES, TABLES, WORDS)
 def test_any_table_gives_modules_inside_or_an_error(
     dep: bytes, alias: bytes, softdep: bytes, builtin: bytes, name: str
