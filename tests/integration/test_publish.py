@@ -88,6 +88,18 @@ def test_a_client_that_updates_all_the_time_sees_no_error(end: End, site: Signed
         session.run(["sh", "-c", "cd /tmp && apt-get -qq download more6 other"], network=True)
 
 
+def test_publishes_in_one_second_are_different_files_to_a_client_that_asks_by_date(
+    end: End, site: SignedRepository
+) -> None:
+    dates = set()
+    for number in range(4):
+        site.add("probe", f"{number}.0")
+        bring(site, end)
+        with urlopen(f"{end.uri}/dists/trixie/InRelease", timeout=30) as answer:
+            dates.add(answer.headers["Last-Modified"])
+    assert len(dates) == 4
+
+
 def test_the_second_time_nothing_is_uploaded_and_a_dry_run_writes_nothing(end: End, site: SignedRepository) -> None:
     site.add("probe", "1.0")
     would = bring(site, end, dry_run=True)
