@@ -23,6 +23,8 @@ CARDS = {
     "vmxnet3": "vmxnet3",
     "i82559c": "e100",
     "i82559er": "e100",
+    "i82557b": "e100",
+    "i82801": "e100",
     "tulip": "tulip",
 }
 NO_IPV6 = ["-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"]

@@ -26,6 +26,7 @@ SHOWN = {
     "15ad:07b0": "PXE, floppy",
     "8086:1229": "PXE, floppy",
     "8086:1209": "PXE, floppy",
+    "8086:2449": "PXE, floppy",
     "1011:0019": "floppy, up to the kernel only: its driver finds no cable in qemu's card",
 }
 _ID = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}")

@@ -21,10 +21,11 @@ def test_a_node_boots_by_pxe_from_dnsmasq(name: str, server: Server) -> None:
         node.wait(up(row), TIMEOUT)
 
 
-def test_a_node_boots_by_pxe_from_qemus_own_server(slirp: Made, tmp_path: Path) -> None:
-    row = NODES["e1000"]
+@pytest.mark.parametrize("name", ROMS)
+def test_a_node_boots_by_pxe_from_qemus_own_server(name: str, slirp: Made, tmp_path: Path) -> None:
+    row = NODES[name]
     net = ["-netdev", f"user,id=net,restrict=on,tftp={slirp.tree},bootfile=pxelinux.0"]
-    argv = machine("slirp", "-boot", "n", *net, *card("e1000", row.mac))
+    argv = machine("slirp", "-boot", "n", *net, *card(name, row.mac))
     with Machine("slirp", argv, tmp_path) as node:
         node.wait(up(row), TIMEOUT)
 

@@ -123,6 +123,7 @@ def test_only_cards_that_boot_tests_have_are_shown() -> None:
     qemu = {
         "8086:100e": "e1000", "8086:10d3": "e1000e", "10ec:8139": "rtl8139", "1022:2000": "pcnet",
         "1af4:1000": "virtio-net-pci", "10ec:8029": "ne2k_pci", "15ad:07b0": "vmxnet3",
-        "8086:1229": "i82559c", "8086:1209": "i82559er", "1011:0019": "tulip",
+        "8086:1229": "i82559c", "8086:1209": "i82559er", "8086:2449": "i82801", "1011:0019": "tulip",
     }  # fmt: skip
-    assert {qemu.get(each) for each in nics.SHOWN} == set(netboots.CARDS)
+    # i82557b has the id of i82559c
+    assert {qemu.get(each) for each in nics.SHOWN} == set(netboots.CARDS) - {"i82557b"}
