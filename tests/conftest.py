@@ -15,20 +15,12 @@ hypothesis.settings.register_profile("openssi", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("openssi")
 
 ROOT = Path(__file__).resolve().parent.parent
-_LONG_S = 900  # files that may take longer say so by a module's timeout
 _ORDER = {"unit": 0, "integration": 1, "boot": 2}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what is cheap first, then the longest files: at the end no processor shall wait for the last one."""
-    items.sort(key=_place)
-
-
-def _place(item: pytest.Item) -> tuple[bool, float, int]:
-    order = _ORDER.get(item.path.relative_to(ROOT / "tests").parts[0], 0)
-    marks = getattr(item.getparent(pytest.Module), "own_markers", ())
-    seconds = max((mark.args[0] for mark in marks if mark.name == "timeout"), default=0)
-    return order > 0, -max(seconds, _LONG_S), order
+    """Run what is cheap first."""
+    items.sort(key=lambda item: _ORDER.get(item.path.relative_to(ROOT / "tests").parts[0], 0))
 
 
 def needs(*programs: str) -> None:

@@ -54,8 +54,8 @@ def test(root: Path, *, only: str = "", match: str = "") -> None:
     if not only:
         lint(root)
     mark = _SUITES[only] if only else ""
-    # Two files at a time, in the order of tests/conftest.py: a guest under tcg keeps one processor busy.
-    parallel = [] if only == "unit" else ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    # Two files at a time: a guest under tcg keeps one processor busy.
+    parallel = [] if only == "unit" else ["-n", "2", "--dist", "loadfile"]
     argv = ["python", "-m", "pytest", *parallel, *(["-m", mark] if mark else []), *(["-k", match] if match else [])]
     if interactive(argv, cwd=root) != 0:
         raise Error("tests failed")
