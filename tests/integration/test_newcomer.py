@@ -52,6 +52,7 @@ def test_both_commands_of_readme_work_on_a_clean_debian(suite: str, root: Path, 
 
         said = run(first, network=True)
         assert "publish: snapshot 1 " in said
+        assert "left out" not in said, said
         archive = machine.path / "root/openssi/out/repo"
         keyring = (archive / "openssi-archive-keyring.gpg").read_bytes()
         assert verify.check(trees.Directory(archive), "trixie", keyring).faults == []
