@@ -6,6 +6,7 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import needs
@@ -226,3 +227,38 @@ def test_a_patch_of_debian_that_no_longer_applies_is_named_too(root: Path, cache
 def test_strict_fails_at_the_first(root: Path, cache: Path, tmp_path: Path) -> None:
     with pytest.raises(Error, match="no-such-source: no such source package"):
         derived.build_all(broken_tree(root, tmp_path), cache, suite="trixie", strict=True)
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_what_does_not_build_is_tried_once_more(
+    failures: int, procps: list[Path], root: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "packaging/derived/procps"
+    shutil.copytree(root / "packaging/derived/procps", recipe)
+    (tmp_path / "debian").mkdir()
+    shutil.copy(root / "debian/control", tmp_path / "debian")
+    text = (recipe / "recipe.toml").read_text()
+    (recipe / "recipe.toml").write_text(text.replace("revision = 2", f"revision = 9{failures}"))
+    made: list[Path] = []
+
+    def build(*words: Any) -> None:
+        directory, log = words[-2:]
+        made.append(log)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("what was said\n")
+        if len(made) <= failures:
+            raise derived._BuildError("procps 1: does not build: exit status 2", hint=f"see {log}")
+        directory.mkdir()
+
+    monkeypatch.setattr(derived, "_build", build)
+    said: list[str] = []
+    try:
+        problems = derived.build_all(tmp_path, cache, suite="trixie", say=said.append).problems
+    finally:
+        for path in cache.glob("derived/procps-*"):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+    assert said[1:] == ["procps 1: does not build: exit status 2; once more"]
+    assert (tmp_path / "out/log/derived-procps.first.log").read_text() == "what was said\n"
+    assert bool(problems) == (failures == 2)
+    assert len(made) == 2
