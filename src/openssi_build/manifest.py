@@ -18,10 +18,12 @@ from openssi.errors import Error
 from openssi.netboot.images import digest
 from openssi_build.apt import Package
 from openssi_build.deb import Version
+from openssi_build.repository import images
 from openssi_build.settings import Repository
 from openssi_build.signing import Signer, check_signature
 
-SUMS, SIGNATURE, SBOM, PAGE = "SHA256SUMS", "SHA256SUMS.gpg", "sbom.spdx.json", "index.html"
+SUMS = images.SUMS
+SIGNATURE, SBOM, PAGE = f"{SUMS}.gpg", "sbom.spdx.json", "index.html"
 _TEMPLATES = Path(__file__).resolve().parents[2] / "packaging/templates"
 
 
@@ -62,8 +64,7 @@ def digests(directory: Path) -> dict[str, str]:
 
 def parse(text: str) -> dict[str, str]:
     """Return the SHA256 of each file that the SHA256SUMS ``text`` names."""
-    lines = (line.partition("  ") for line in text.splitlines())
-    return {name.removeprefix("./"): sum_ for sum_, _, name in lines}
+    return {name.removeprefix("./"): sum_ for name, sum_ in images.entries(text)}
 
 
 def write(directory: Path, names: Sequence[str], described: Described, signer: Signer) -> list[str]:

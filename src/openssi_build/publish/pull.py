@@ -11,11 +11,11 @@ from pathlib import Path
 
 from openssi import files
 from openssi.errors import Error
-from openssi_build import manifest, repository, signing
+from openssi_build import repository, signing
 from openssi_build.publish import tree
 from openssi_build.publish.publisher import Progress, heads
 from openssi_build.publish.targets import Target
-from openssi_build.repository import release
+from openssi_build.repository import images, release
 from openssi_build.settings import Repository
 
 
@@ -114,12 +114,11 @@ def _check_images(fetched: Path) -> None:
                 fetched / place / version: digest for version, digest in versions.items() if version != tree.CURRENT
             }
     for version in fetched.glob("dists/*/*/netboot-*/*"):
-        path, sums = version.relative_to(fetched), version / "images" / manifest.SUMS
+        path, sums = version.relative_to(fetched), version / "images" / images.SUMS
         if version not in listed:
             raise Error(f"{path}: no Release lists it", hint="publish to that target again")
         _check_hash(sums, listed[version])
-        for line in sums.read_text().splitlines():
-            digest, _, file = line.partition("  ")
+        for file, digest in images.entries(sums.read_text()):
             _check_names([file], str(path))
             _check_hash(sums.parent / file, digest)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import file_digest, sha256
@@ -25,6 +25,13 @@ _LISTED = re.compile(rf"(dists/.+/netboot-[^/]+)/([^/]+)/images/{SUMS}")
 
 # What a Release lists, by directory below the repository: the SHA256 of SHA256SUMS by version; CURRENT is one of these.
 Listed = dict[str, dict[str, str]]
+
+
+def entries(sums: str) -> Iterator[tuple[str, str]]:
+    """Yield name and SHA256 of each line of a SHA256SUMS."""
+    for line in sums.splitlines():
+        digest, _, name = line.partition("  ")
+        yield name, digest
 
 
 def directory(settings: Repository, architecture: str) -> str:
@@ -59,8 +66,7 @@ class Images:
                 os.fchmod(stream.fileno(), 0o644)
                 os.fsync(stream.fileno())
         sums = staging / "images" / SUMS
-        for line in sums.read_text().splitlines():
-            digest, _, name = line.partition("  ")
+        for name, digest in entries(sums.read_text()):
             with (staging / "images" / name).open("rb") as stream:
                 if file_digest(stream, "sha256").hexdigest() != digest:
                     raise Error(f"{self.source / name}: not what {SUMS} says", hint="make or fetch it again")
