@@ -100,10 +100,10 @@ def steps(cluster: Cluster, names: Names | None = None) -> list[Step]:
     """Return the files that follow from ``cluster``, as they should be now; ``names`` when they are not on the disk yet."""
     names = cluster.names if names is None else names
     root = cluster.root
-    hosts = _text(root / HOSTS)
+    hosts = text_of(root / HOSTS)
     for name in names.values():
         hosts = blocks.park(hosts, name)
-    points = fstab.exported(_text(root / "etc/fstab"), cluster.init_node.number)
+    points = fstab.exported(text_of(root / "etc/fstab"), cluster.init_node.number)
     shosts = shosts_lines(cluster)
     return [
         File(HOSTS, blocks.put(hosts, hosts_lines(cluster, names, hosts), f"/{HOSTS}"), kind="hosts"),
@@ -143,10 +143,11 @@ def _dhcp(cluster: Cluster) -> list[Step]:
 
 
 def _block(root: Path, path: str, lines: Sequence[str], mode: int = 0o644) -> File:
-    return File(path, blocks.put(_text(root / path), lines, f"/{path}"), mode, "block")
+    return File(path, blocks.put(text_of(root / path), lines, f"/{path}"), mode, "block")
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Return the text of a file, bytes that are none kept as surrogates; nothing when there is no file."""
     try:
         return path.read_bytes().decode(errors="surrogateescape")
     except FileNotFoundError:

@@ -96,7 +96,7 @@ def _names(cluster: Cluster) -> dict[int, set[str]]:
     """Return all names of each node, in small letters: those of its line in /etc/hosts too, such as a full name."""
     found = {number: {name.lower(), f"node{number}"} for number, name in cluster.names.items()}
     numbers = {node.ip: node.number for node in cluster.nodes}
-    for address, names in _lines(_text(cluster.root)):
+    for address, names in _lines(derive.text_of(cluster.root / derive.HOSTS)):
         if address in numbers:
             found[numbers[address]] |= names
     return found
@@ -104,13 +104,8 @@ def _names(cluster: Cluster) -> dict[int, set[str]]:
 
 def _hosts(root: Path, name: str) -> list[str]:
     """Return the addresses that the administrator's own lines of /etc/hosts give to ``name``."""
-    own = _lines(blocks.strip(_text(root), f"/{derive.HOSTS}"))
+    own = _lines(blocks.strip(derive.text_of(root / derive.HOSTS), f"/{derive.HOSTS}"))
     return [address for address, names in own if name.lower() in names and not address.startswith("127.")]
-
-
-def _text(root: Path) -> str:
-    path = root / derive.HOSTS
-    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def _lines(text: str) -> list[tuple[str, set[str]]]:
