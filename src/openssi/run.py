@@ -8,7 +8,8 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -178,6 +179,17 @@ def stop(process: subprocess.Popen[bytes], *, grace: float = 5.0) -> None:
             process.wait(timeout=grace)
         except subprocess.TimeoutExpired:
             continue
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Let the end of the terminal or of the session be what Ctrl-C is, so that what was started ends with us."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stdin(input: bytes | None) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
@@ -71,21 +70,20 @@ def serve(
     dhcp.write_hosts(places.hosts, rows)
     configuration = out / "dnsmasq.conf"
     files.write_if_changed(configuration, dhcp.dnsmasq_config(on, places))
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    running = []
-    try:
-        with _router(on, listing):
-            for argv in commands(on, places.tree, configuration):
-                running.append((Path(argv[0]).name, run.start(argv, log_to=out / f"{Path(argv[0]).name}.log")))
-            say(
-                f"{interface} {on.address}: DHCP ({on.first} to {on.last}), TFTP and HTTP; {len(rows)} nodes; "
-                "Ctrl-C ends it"
-            )
-            _watch(out, running)
-    finally:
-        for _, process in running:
-            run.stop(process)
+    running: list[tuple[str, run.Process]] = []
+    with run.interrupted_by_signals():
+        try:
+            with _router(on, listing):
+                for argv in commands(on, places.tree, configuration):
+                    running.append((Path(argv[0]).name, run.start(argv, log_to=out / f"{Path(argv[0]).name}.log")))
+                say(
+                    f"{interface} {on.address}: DHCP ({on.first} to {on.last}), TFTP and HTTP; {len(rows)} nodes; "
+                    "Ctrl-C ends it"
+                )
+                _watch(out, running)
+        finally:
+            for _, process in running:
+                run.stop(process)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from openssi import files
+from openssi import files, run
 from openssi.errors import Error
 from openssi.qemu import accelerator
 from openssi_build import build, doctor
@@ -72,7 +71,7 @@ def start(
     tending.clear(root)
     console = Console()
     shown = Shown(console, directory)
-    with interrupted_by_signals():
+    with run.interrupted_by_signals():
         repo = build.repository_by_content(root, cache, settings, console)
         with shown.step("disk with Debian for the first node", 40):
             disk = image.disk(cache, image.Machine(), log_to=root / "out/log/lab-disk.log")
@@ -184,18 +183,3 @@ class _Watched(Progress):
         yield from super().get_renderables()
         logs = sorted(self._directory.glob("node*.log"), key=lambda path: path.stat().st_mtime)
         yield Text(tending.last_line(logs[-1]) if logs else "", style="dim", no_wrap=True, overflow="ellipsis")
-
-
-@contextmanager
-def interrupted_by_signals() -> Iterator[None]:
-    """Let the end of the terminal or of the session be what Ctrl-C is: the machines end with us."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
