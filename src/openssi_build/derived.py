@@ -150,15 +150,18 @@ def build(
                 tarball = base(cache, suite, packages, architecture=architecture, mirror=mirror)
                 log = root / "out" / "log" / f"derived-{source.name}.log"
                 log.unlink(missing_ok=True)
-                try:
+
+                def attempt() -> None:
                     with Chroot(tarball) as chroot:
                         _build(chroot, dsc, source, derivation, maintainer, directory, log)
+
+                try:
+                    attempt()
                 except _BuildError as problem:
                     # Test suites measure time: what fails on a loaded machine is tried once more.
                     say(f"{problem.message}; once more")
                     log.rename(log.with_suffix(".first.log"))
-                    with Chroot(tarball) as chroot:
-                        _build(chroot, dsc, source, derivation, maintainer, directory, log)
+                    attempt()
     return sorted(directory.iterdir())
 
 
