@@ -30,6 +30,7 @@ class Made:
     kernel: Path
     initrd: Path
     manifest: Path
+    package: Path  # Debian's of the kernel
     notes: tuple[str, ...]  # what the list's names stood for, missing firmware
 
     @property
@@ -79,7 +80,8 @@ def _make(root: Path, cache: Path, wanted: Initrd, out: Path, mirror: apt.Mirror
     directory.mkdir(parents=True, exist_ok=True)
     made = Made(
         wanted.name, kernel.abi, directory / f"vmlinuz-{kernel.abi}",
-        directory / f"initrd.img-{kernel.abi}", directory / "manifest.json", (*inputs.chosen.notes, *lacking),
+        directory / f"initrd.img-{kernel.abi}", directory / "manifest.json",
+        kernel.debs[0], (*inputs.chosen.notes, *lacking),
     )  # fmt: skip
     image = build.image(inputs, content)
     if not made.kernel.exists() or digest(made.kernel) != digest(kernel.vmlinuz):

@@ -121,21 +121,20 @@ def _made_of(
     result = {f"{TREE}/{each.name}": [by_name[each.package]] for each in loaders.LOADERS[architecture]}
     result |= {kind: list(dict.fromkeys(packages_of[part] for part in media.HOLDS[kind])) for kind in media.KINDS}
     for wanted, image in zip(settings.initrd, made, strict=True):
-        kernel, *others = _packages(root, cache, settings, wanted)
+        kernel, *others = _packages(root, cache, settings, wanted, image.package)
         names = served(image.netboot)
         result[f"{TREE}/{names.kernel}"] = [kernel]
         result[f"{TREE}/{names.initrd}"] = [kernel, *others]
     return result
 
 
-def _packages(root: Path, cache: Path, settings: Settings, wanted: Initrd) -> list[apt.Package]:
-    """Return the Debian packages that a boot image is made of, that of the kernel first."""
-    mirror = apt.mirror(settings.repository)
+def _packages(root: Path, cache: Path, settings: Settings, wanted: Initrd, image: Path) -> list[apt.Package]:
+    """Return the Debian packages that a boot image is made of, that of the kernel, ``image``, first."""
     described = kernels.describe(root, wanted.kernel)
     held = kernels.held(root, wanted.kernel)
     assert held  # since the image was made
-    image = kernels.qualified(root, cache, wanted.kernel, mirror=mirror).debs[0]
     packages = [apt.packed(image, held.files[image.name])]
+    mirror = apt.mirror(settings.repository)
     source = apt.Apt(cache, described.suite, described.architecture, mirror, component="main non-free-firmware")
     for name in ("busybox-static", *wanted.firmware):
         with contextlib.suppress(apt.UnknownPackageError):  # what the mirror lacks is not in the image either
