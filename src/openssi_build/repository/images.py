@@ -182,10 +182,7 @@ def switch(repo: Path, listed: Listed) -> None:
     for place, versions in listed.items():
         link, version = repo / place / CURRENT, versions[CURRENT]
         if not link.is_symlink() or str(link.readlink()) != version:
-            temporary = link.with_name(f".{CURRENT}.new")
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(version)
-            temporary.replace(link)
+            files.symlink(version, link)
             files.sync_directory(link.parent)
 
 
